@@ -1,0 +1,3 @@
+from depproxy.main import main
+
+raise SystemExit(main())

@@ -1,0 +1,61 @@
+"""The one route table: every URL of the server."""
+
+from collections.abc import Callable
+
+from tornado.httputil import HTTPServerRequest
+from tornado.routing import Matcher, Rule
+from tornado.web import Application, RequestHandler
+
+from depproxy.access.admin import AdminToken
+from depproxy.cache.proxy import DependencyProxy
+from depproxy.handlers.activity import Activity
+from depproxy.handlers.api import CacheHandler
+from depproxy.handlers.base import UnknownApiHandler, UnknownHandler, UnknownOciHandler
+from depproxy.handlers.blobs import BlobHandler
+from depproxy.handlers.manifests import ManifestHandler
+from depproxy.handlers.operations import HealthHandler, ReadinessHandler
+from depproxy.handlers.paths import resource_kind
+from depproxy.handlers.registry import VersionHandler
+
+
+class Resource(Matcher):
+    """Matches the paths below ``/v2/`` that ask for one kind of resource, by their last part."""
+
+    def __init__(self, kind: str) -> None:
+        self._kind = kind
+
+    def match(self, request: HTTPServerRequest) -> dict[str, object] | None:
+        """Nothing is decoded here: handlers parse the path themselves."""
+        return {} if resource_kind(request.path) == self._kind else None
+
+
+def make_app(
+    *,
+    proxy: DependencyProxy,
+    admin: AdminToken,
+    external_url: str,
+    activity: Activity,
+    is_draining: Callable[[], bool],
+    log_function: Callable[[RequestHandler], None],
+) -> Application:
+    """The routes, with what their handlers need."""
+    image = {"proxy": proxy, "external_url": external_url}
+    return Application(
+        [
+            (r"/v2/?", VersionHandler),
+            Rule(Resource("manifests"), ManifestHandler, image),
+            Rule(Resource("blobs"), BlobHandler, image),
+            (r"/v2/.*", UnknownOciHandler),
+            (
+                r"/api/v4/groups/(.+)/dependency_proxy/cache",
+                CacheHandler,
+                {"proxy": proxy, "admin": admin},
+            ),
+            (r"/api/.*", UnknownApiHandler),
+            (r"/-/health", HealthHandler),
+            (r"/-/readiness", ReadinessHandler, {"proxy": proxy, "is_draining": is_draining}),
+            (r".*", UnknownHandler),
+        ],
+        activity=activity,
+        log_function=log_function,
+    )

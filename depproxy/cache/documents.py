@@ -1,0 +1,206 @@
+"""Manifest documents by digest: on disk, or fetched once and kept."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from depproxy.cache import tags
+from depproxy.cache.flights import Flights
+from depproxy.cache.source import Source
+from depproxy.cache.status import CacheStatus
+from depproxy.errors import ContentMismatch, ManifestRefused, StoreError, UpstreamError
+from depproxy.oci.digest import Digest
+from depproxy.oci.manifest import (
+    MAX_MANIFEST,
+    Descriptor,
+    MediaTypeMissing,
+    NotAManifest,
+    check_media_type,
+    judge_manifest,
+    media_type_of,
+)
+from depproxy.store.blobs import SealBroken
+from depproxy.upstream.registry import ManifestDocument, ManifestHead
+
+_log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A manifest with its body, and how it was come by."""
+
+    descriptor: Descriptor
+    body: bytes = field(repr=False)
+    status: CacheStatus
+
+
+@dataclass(frozen=True, slots=True)
+class _Fetched:
+    document: Document
+    source: Source
+
+
+class Documents:
+    """The manifest documents of all groups."""
+
+    def __init__(self, disk: Executor, hashing: Executor) -> None:
+        self._disk = disk
+        self._hashing = hashing
+        self._fetches: Flights[_Fetched] = Flights()
+
+    async def stored(self, source: Source, digest: Digest) -> Document | None:
+        """From disk: the body, and the type that a pointer or the body itself tells."""
+        body = await self._read(source, digest)
+        if body is None:
+            return None
+        descriptor = source.tree.pointers.read_digest(source.repository, digest)
+        if descriptor is None:
+            descriptor = await self._recognise(source, digest, body)
+            if descriptor is None:
+                return None
+            await self._make_known(source, descriptor)
+        return Document(descriptor, body, CacheStatus.HIT)
+
+    async def fetch(self, source: Source, digest: Digest) -> Document:
+        """From the upstream, by one GET for all who ask meanwhile. Raises `UpstreamError`."""
+        key = (source.tree, digest)
+        while True:
+            running = self._fetches.find(key)
+            task = running or self._fetches.start(key, lambda: self._fetch(source, digest))
+            try:
+                fetched = await asyncio.shield(task)
+            except _FetchFailed as failed:
+                if not failed.source.concerns(failed.error, source):
+                    continue
+                raise failed.error from failed
+            document = fetched.document
+            if document.status is CacheStatus.STORED:
+                if not fetched.source.is_same_image(source):
+                    await self._make_known(source, document.descriptor)
+                if running:
+                    return Document(document.descriptor, document.body, CacheStatus.COLLAPSED)
+            return document
+
+    async def accept(
+        self, source: Source, answer: ManifestDocument, digest: Digest | None
+    ) -> Document:
+        """Judge and keep what the upstream has sent as ``digest`` (None: it does not say); where the
+        disk refuses it is served all the same.
+
+        Raises `ManifestRefused`, and `ContentMismatch` where the bytes are not what the digest
+        names.
+        """
+        descriptor = _judged(source, answer, digest)
+        try:
+            await self._on_disk_thread(self._write, source, descriptor, answer.body)
+        except StoreError as exc:
+            _log.warning("the manifest %s was not kept: %s", descriptor.digest, exc)
+            return Document(descriptor, answer.body, CacheStatus.MISS)
+        source.tree.census.add_blob(descriptor.digest, descriptor.size)
+        source.tree.census.add_manifest(descriptor.digest)
+        return Document(descriptor, answer.body, CacheStatus.STORED)
+
+    async def _fetch(self, source: Source, digest: Digest) -> _Fetched:
+        try:
+            answer = await source.registry.get_manifest(source.repository.image, digest)
+            return _Fetched(await self.accept(source, answer, digest), source)
+        except UpstreamError as exc:
+            raise _FetchFailed(source, exc) from exc
+
+    async def _read(self, source: Source, digest: Digest) -> bytes | None:
+        try:
+            blob = source.tree.blobs.open(digest)
+        except SealBroken:
+            recheck = source.tree.blobs.recheck
+            loop = asyncio.get_running_loop()
+            if not await loop.run_in_executor(self._hashing, recheck, digest):
+                source.tree.census.remove(digest)
+                return None
+            return await self._read(source, digest)
+        if blob is None:
+            return None
+        with blob:
+            try:
+                body = blob.read(0, blob.size) if blob.size <= MAX_MANIFEST else b""
+            except StoreError:
+                return None
+        return body if body and len(body) == blob.size else None
+
+    async def _recognise(self, source: Source, digest: Digest, body: bytes) -> Descriptor | None:
+        """What bytes are that came as a blob, or as another image's manifest."""
+        try:
+            return Descriptor(digest, judge_manifest(body, None), len(body))
+        except MediaTypeMissing:
+            known = await self._on_disk_thread(source.tree.pointers.find_digest, digest)
+            return known or await self._typed_by_upstream(source, digest, body)
+        except NotAManifest:
+            return None
+
+    async def _typed_by_upstream(
+        self, source: Source, digest: Digest, body: bytes
+    ) -> Descriptor | None:
+        """A body that does not say its type: the upstream does, by HEAD."""
+        try:
+            answer = await source.registry.ask_manifest(source.repository.image, digest)
+            return Descriptor(digest, judge_manifest(body, answer.content_type), len(body))
+        except (UpstreamError, NotAManifest):
+            return None
+
+    def _write(self, source: Source, descriptor: Descriptor, body: bytes) -> None:
+        """Body first, then what points to it."""
+        tree, repository, digest = source.tree, source.repository, descriptor.digest
+        tree.store(digest, body)
+        tree.pointers.write_digest(repository, descriptor)
+        for tag in tree.pointers.tags_announcing(repository, digest):
+            tree.pointers.update_tag(repository, tag, lambda old: tags.arrived(old, digest))
+
+    async def _make_known(self, source: Source, descriptor: Descriptor) -> None:
+        """Let this image know the manifest too."""
+        write = source.tree.pointers.write_digest
+        try:
+            await self._on_disk_thread(write, source.repository, descriptor)
+        except StoreError as exc:
+            _log.warning("%s cannot be noted: %s", descriptor.digest, exc)
+        else:
+            source.tree.census.add_manifest(descriptor.digest)
+
+    async def _on_disk_thread(self, work: Callable[..., T], *arguments: object) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._disk, work, *arguments)
+
+
+class _FetchFailed(Exception):
+    """A fetch that many may wait for has failed for the image through which it was begun."""
+
+    def __init__(self, source: Source, error: UpstreamError) -> None:
+        super().__init__(str(error))
+        self.source = source
+        self.error = error
+
+
+def judged_head(source: Source, head: ManifestHead) -> Descriptor:
+    """What a HEAD announces. Raises `ManifestRefused`."""
+    media_type = media_type_of(head.content_type)
+    try:
+        check_media_type(media_type)
+        if head.size > MAX_MANIFEST:
+            raise NotAManifest(f"the manifest is larger than {MAX_MANIFEST} bytes")
+    except NotAManifest as exc:
+        raise ManifestRefused(source.registry.name, str(exc)) from exc
+    return Descriptor(head.digest, media_type, head.size)
+
+
+def _judged(source: Source, answer: ManifestDocument, digest: Digest | None) -> Descriptor:
+    name = source.registry.name
+    try:
+        media_type = judge_manifest(answer.body, answer.content_type)
+    except NotAManifest as exc:
+        raise ManifestRefused(name, str(exc)) from exc
+    digest = digest or Digest.of(answer.body)
+    if not digest.names(answer.body):
+        raise ContentMismatch(name, f"it sends another manifest than {digest} names")
+    return Descriptor(digest, media_type, len(answer.body))

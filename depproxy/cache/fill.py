@@ -1,0 +1,380 @@
+"""A fill: the one download that brings a blob of a group to disk, whoever waits for it.
+
+States and what each may become::
+
+    ASKING     the upstream was asked; size unknown     → FLOWING, PAUSED, FAILED
+    FLOWING    bytes arrive                             → PAUSED, VERIFYING, FAILED
+    PAUSED     the transfer broke; a new try is due     → FLOWING, PAUSED, FAILED
+    VERIFYING  all bytes are here, the digest is not    → VERIFIED, FAILED
+    VERIFIED   the digest is right; sync and rename     → STORED, UNSTORED
+    STORED     the blob has its name
+    UNSTORED   it is right, but could not be stored
+    FAILED     `Fill.error` says why
+
+Followers read the growing file from offsets of their own. What they may see ends `LAST_PIECE`
+before the blob's end until the digest is right, so nobody ever holds a whole wrong blob.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from concurrent.futures import Executor
+from enum import Enum
+from typing import Protocol
+
+from depproxy.errors import (
+    ContentMismatch,
+    DepproxyError,
+    StoreError,
+    StorePurged,
+    UpstreamCannotResume,
+    UpstreamError,
+    UpstreamFailed,
+    UpstreamSenseless,
+    UpstreamTimeout,
+    UpstreamUnreachable,
+)
+from depproxy.store.partial import DifferentBytes, Partial
+
+_log = logging.getLogger(__name__)
+
+LAST_PIECE = 64 * 1024
+"""Bytes that are held back until the digest is known: docker and containerd read that much at
+once, and less would come in packets that are mostly headers."""
+
+PAUSES = (1.0, 2.0, 4.0)
+"""Seconds before each new try; as many tries without progress end the fill."""
+
+_PASSING = (502, 503, 504)
+"""Answers after which a new try may find the upstream well again."""
+
+
+class State(Enum):
+    ASKING = "asking"
+    FLOWING = "flowing"
+    PAUSED = "paused"
+    VERIFYING = "verifying"
+    VERIFIED = "verified"
+    STORED = "stored"
+    UNSTORED = "unstored"
+    FAILED = "failed"
+
+
+NEXT: dict[State, frozenset[State]] = {
+    State.ASKING: frozenset({State.FLOWING, State.PAUSED, State.FAILED}),
+    State.FLOWING: frozenset({State.PAUSED, State.VERIFYING, State.FAILED}),
+    State.PAUSED: frozenset({State.FLOWING, State.PAUSED, State.FAILED}),
+    State.VERIFYING: frozenset({State.VERIFIED, State.FAILED}),
+    State.VERIFIED: frozenset({State.STORED, State.UNSTORED}),
+    State.STORED: frozenset(),
+    State.UNSTORED: frozenset(),
+    State.FAILED: frozenset(),
+}
+
+_RIGHT = frozenset({State.VERIFIED, State.STORED, State.UNSTORED})
+ENDED = frozenset({State.STORED, State.UNSTORED, State.FAILED})
+
+
+class Inflow(Protocol):
+    """Where one try's bytes go; called on the thread that receives them."""
+
+    def begin(self, start: int, size: int | None) -> None: ...
+    def write(self, data: memoryview, /) -> None: ...
+
+
+Fetch = Callable[[int, Inflow], Awaitable[None]]
+"""Bring the blob from an offset on (0: the whole) into an inflow. Raises `UpstreamError`."""
+
+Measure = Callable[[], Awaitable[int | None]]
+"""Ask for the blob's size in bytes, where the answer to `Fetch` did not tell."""
+
+
+class Fill:
+    """One blob on its way from the upstream to disk. Lives on the event loop."""
+
+    def __init__(
+        self,
+        partial: Partial,
+        *,
+        fetch: Fetch,
+        measure: Measure,
+        upstream: str,
+        disk: Executor,
+        hashing: Executor,
+        pause: Callable[[float], Awaitable[None]],
+    ) -> None:
+        self.state = State.ASKING
+        self.error: DepproxyError | None = None
+        self._partial = partial
+        self._fetch = fetch
+        self._measure = measure
+        self._upstream = upstream
+        self._disk = disk
+        self._hashing = hashing
+        self._pause = pause
+        self._loop = asyncio.get_running_loop()
+        self._changed = self._loop.create_future()
+        self._size_known = False
+        self._size: int | None = None
+        self._can_resume = True
+        self._hash_task: asyncio.Future[int] | None = None
+        self._measure_task: asyncio.Task[None] | None = None
+        self._readers = 0
+
+    # -- for followers -----------------------------------------------------------------------
+
+    def hold(self) -> None:
+        """Keep the file readable until `release`."""
+        self._readers += 1
+
+    def release(self) -> None:
+        self._readers -= 1
+        self._close_if_done()
+
+    async def size(self) -> int | None:
+        """Bytes, None where nobody knows: as soon as headers may be sent.
+
+        A blob that is held back whole is verified first: its reader gets an error, not a cut.
+        Raises why the fill failed.
+        """
+        while True:
+            self._raise_if_failed()
+            if self._size_known:
+                small = self._size is not None and self._size <= LAST_PIECE
+                if not small or self.state in _RIGHT:
+                    return self._size
+            await self._change()
+
+    async def readable_to(self, offset: int) -> int:
+        """Wait until bytes from ``offset`` on may be sent; returns where they end.
+
+        Returns ``offset`` at the end of a verified blob. Raises why the fill failed.
+        """
+        while True:
+            self._raise_if_failed()
+            if self.state in _RIGHT:
+                return max(offset, self._partial.written)
+            end = self._partial.written if self._size is None else self._size
+            visible = min(self._partial.written, end - LAST_PIECE)
+            if visible > offset:
+                return visible
+            await self._change()
+
+    def read(self, offset: int, length: int) -> bytes:
+        """At most ``length`` bytes; ask `readable_to` first. Raises `StoreError`."""
+        return self._partial.read(offset, length)
+
+    @property
+    def written(self) -> int:
+        """Bytes on disk so far, right or wrong."""
+        return self._partial.written
+
+    @property
+    def known_size(self) -> int | None:
+        """Bytes of the blob, if they are known yet."""
+        return self._size
+
+    def _raise_if_failed(self) -> None:
+        if self.error is not None:
+            raise self.error
+
+    async def _change(self) -> None:
+        # Shielded: a follower that is cancelled must not cancel what the others wait for.
+        await asyncio.shield(self._changed)
+
+    # -- the download ------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Download, verify, store. Raises nothing: the state and `error` tell."""
+        try:
+            await self._download()
+            self._become(State.VERIFYING)
+            await self._verify()
+            self._settle_size(self._partial.written)
+            self._become(State.VERIFIED)
+            await self._store()
+        except DepproxyError as exc:
+            self._fail(exc)
+        except asyncio.CancelledError:
+            self._fail(UpstreamUnreachable(self._upstream, "the server is shutting down"))
+            raise
+        except Exception as exc:
+            _log.exception("a fill of %s ended unexpectedly", self._partial.digest)
+            self._fail(StoreError(f"the download ended unexpectedly: {exc}"))
+        finally:
+            self._partial.discard()
+            self._close_if_done()
+
+    async def _download(self) -> None:
+        tries = 0
+        while True:
+            before = self._partial.written
+            try:
+                await self._one_try()
+                return
+            except UpstreamError as exc:
+                if not self._may_try_again(exc):
+                    raise
+                if self._partial.written > before:
+                    tries = 0
+                if tries == len(PAUSES):
+                    raise
+                _log.info("%s (%d bytes so far; trying again)", exc, self._partial.written)
+            self._become(State.PAUSED)
+            await self._pause(PAUSES[tries])
+            tries += 1
+
+    async def _one_try(self) -> None:
+        start = self._partial.written if self._can_resume else 0
+        inflow = _OneTry(self)
+        try:
+            await self._fetch(start, inflow)
+        except UpstreamCannotResume:
+            self._can_resume = False
+            raise
+        except DifferentBytes as exc:
+            raise ContentMismatch(
+                self._upstream, "it sends the same blob with other bytes than before"
+            ) from exc
+        finally:
+            inflow.close()
+        if self._partial.size is not None and self._partial.written < self._partial.size:
+            raise UpstreamUnreachable(self._upstream, "the transfer ended before the blob did")
+
+    def _may_try_again(self, error: UpstreamError) -> bool:
+        if isinstance(error, UpstreamFailed):
+            return error.status in _PASSING
+        return isinstance(error, UpstreamUnreachable | UpstreamTimeout | UpstreamCannotResume)
+
+    async def _verify(self) -> None:
+        while await self._hash_step() < self._partial.written:
+            pass
+        if not self._partial.is_right():
+            raise ContentMismatch(
+                self._upstream,
+                f"it sends other bytes than {self._partial.digest} names; nothing was kept",
+            )
+        if self._size_known and self._size not in (None, self._partial.written):
+            # The blob is right and will be kept, but its followers were promised another length.
+            self.error = UpstreamSenseless(
+                self._upstream, f"it has {self._partial.written} bytes where {self._size} were told"
+            )
+
+    async def _hash_step(self) -> int:
+        if self._hash_task is None:
+            self._start_hashing()
+        assert self._hash_task is not None
+        return await self._hash_task
+
+    def _start_hashing(self) -> None:
+        self._hash_task = self._loop.run_in_executor(self._hashing, self._partial.hash_written)
+        self._hash_task.add_done_callback(self._hashed)
+
+    def _hashed(self, task: "asyncio.Future[int]") -> None:
+        self._hash_task = None
+        failed = task.cancelled() or task.exception() is not None
+        if not failed and self.state is State.FLOWING and task.result() < self._partial.written:
+            self._start_hashing()
+        self._close_if_done()
+
+    async def _store(self) -> None:
+        try:
+            await self._loop.run_in_executor(self._disk, self._partial.publish)
+        except StorePurged:
+            self._become(State.UNSTORED)
+        except StoreError as exc:
+            _log.warning("%s was not kept: %s", self._partial.digest, exc)
+            self._become(State.UNSTORED)
+        else:
+            self._become(State.STORED)
+
+    # -- what a try reports ------------------------------------------------------------------
+
+    def began(self, size: int | None) -> None:
+        """The upstream has begun to send a blob of ``size`` bytes."""
+        if self.state in (State.ASKING, State.PAUSED):
+            self._become(State.FLOWING)
+        if size is not None:
+            self._settle_size(size)
+        elif self._measure_task is None:
+            self._measure_task = self._loop.create_task(self._measure_size())
+
+    async def _measure_size(self) -> None:
+        try:
+            size = await self._measure()
+        except DepproxyError:
+            size = None
+        self._settle_size(size)
+
+    def _settle_size(self, size: int | None) -> None:
+        if not self._size_known:
+            self._size, self._size_known = size, True
+            self._notify()
+
+    def grew(self) -> None:
+        """More bytes are on disk."""
+        if self._hash_task is None and self.state is State.FLOWING:
+            self._start_hashing()
+        self._notify()
+
+    def _become(self, state: State) -> None:
+        if state not in NEXT[self.state]:
+            raise AssertionError(f"a fill cannot go from {self.state} to {state}")
+        self.state = state
+        self._notify()
+
+    def _fail(self, error: DepproxyError) -> None:
+        if self.state in ENDED:
+            return
+        self.error = error
+        self.state = State.FAILED
+        self._notify()
+
+    def _notify(self) -> None:
+        changed, self._changed = self._changed, self._loop.create_future()
+        if not changed.done():
+            changed.set_result(None)
+
+    def _close_if_done(self) -> None:
+        if self.state in ENDED and self._readers == 0 and self._hash_task is None:
+            self._partial.close()
+
+
+class _OneTry:
+    """The inflow of one try, on the thread that receives; deaf once the try is over."""
+
+    def __init__(self, fill: Fill) -> None:
+        self._fill = fill
+        self._partial = fill._partial
+        self._loop = fill._loop
+        self._position = 0
+        self._closed = False
+
+    def begin(self, start: int, size: int | None) -> None:
+        known = self._partial.size
+        if known is None and size is not None:
+            self._partial.reserve(size)
+        elif size is not None and size != known:
+            raise UpstreamSenseless(
+                self._fill._upstream, f"it gives the blob {size} bytes, before it had {known}"
+            )
+        self._position = start
+        self._loop.call_soon_threadsafe(self._report_began, size)
+
+    def write(self, data: memoryview, /) -> None:
+        if self._closed:
+            raise UpstreamUnreachable(self._fill._upstream, "the transfer was given up")
+        self._partial.write(self._position, data)
+        self._position += len(data)
+        self._loop.call_soon_threadsafe(self._report_grew)
+
+    def close(self) -> None:
+        self._closed = True
+
+    def _report_began(self, size: int | None) -> None:
+        if not self._closed:
+            self._fill.began(size)
+
+    def _report_grew(self) -> None:
+        if not self._closed:
+            self._fill.grew()

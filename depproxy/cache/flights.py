@@ -1,0 +1,35 @@
+"""Work that is done once, however many wait for it, and that none of them owns."""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Hashable
+from typing import Any, Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class Flights(Generic[T]):
+    """Running tasks by key. A waiter that is cancelled does not cancel the work."""
+
+    def __init__(self) -> None:
+        self._running: dict[Hashable, asyncio.Task[T]] = {}
+
+    def find(self, key: Hashable) -> "asyncio.Task[T] | None":
+        """The task that runs for ``key``."""
+        return self._running.get(key)
+
+    def start(self, key: Hashable, work: Callable[[], Coroutine[Any, Any, T]]) -> "asyncio.Task[T]":
+        """Begin ``work``; others find it until it ends."""
+        task = asyncio.ensure_future(work())
+        self._running[key] = task
+        task.add_done_callback(lambda done: self._landed(key, done))
+        return task
+
+    def join(self, key: Hashable, work: Callable[[], Coroutine[Any, Any, T]]) -> "asyncio.Task[T]":
+        """The task that runs for ``key``, started if there is none."""
+        return self.find(key) or self.start(key, work)
+
+    def _landed(self, key: Hashable, task: "asyncio.Task[T]") -> None:
+        if self._running.get(key) is task:
+            del self._running[key]
+        if not task.cancelled():
+            task.exception()  # seen: perhaps nobody waits any more

@@ -1,0 +1,41 @@
+"""What upstreams said 404 to, remembered for a while."""
+
+from collections import OrderedDict
+from collections.abc import Callable
+from weakref import WeakKeyDictionary
+
+from depproxy.cache.source import Source
+from depproxy.oci.digest import Digest
+from depproxy.oci.names import Tag
+from depproxy.store.pointers import Repository
+from depproxy.store.tree import Tree
+
+_MAX_KEPT = 10_000
+"""References of one group: a scanner that tries names must not fill the memory."""
+
+
+class Missing:
+    """References that an upstream does not have. A purge forgets: the memory hangs on the tree."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._until: WeakKeyDictionary[
+            Tree, OrderedDict[tuple[Repository, Tag | Digest], float]
+        ] = WeakKeyDictionary()
+
+    def remember(self, source: Source, reference: Tag | Digest) -> None:
+        """The upstream has just answered 404."""
+        known = self._until.setdefault(source.tree, OrderedDict())
+        known[source.repository, reference] = self._clock() + source.group.not_found_ttl
+        known.move_to_end((source.repository, reference))
+        if len(known) > _MAX_KEPT:
+            known.popitem(last=False)
+
+    def forget(self, source: Source, reference: Tag | Digest) -> None:
+        """The upstream has it after all."""
+        self._until.get(source.tree, OrderedDict()).pop((source.repository, reference), None)
+
+    def __contains__(self, asked: tuple[Source, Tag | Digest]) -> bool:
+        source, reference = asked
+        known = self._until.get(source.tree, OrderedDict())
+        return known.get((source.repository, reference), 0.0) > self._clock()

@@ -1,0 +1,149 @@
+"""The façade that handlers see: groups, what is in them, and clearing them."""
+
+import asyncio
+import logging
+from collections.abc import Collection, Coroutine, Mapping
+from concurrent.futures import Executor
+from typing import Any
+
+from depproxy.cache.blobs import Blobs
+from depproxy.cache.manifests import Manifests
+from depproxy.cache.source import Source
+from depproxy.cache.upstream_choice import UpstreamNames
+from depproxy.config import GroupConfig
+from depproxy.errors import NameUnknown, StoreError
+from depproxy.oci.names import GroupName
+from depproxy.store.census import Totals
+from depproxy.store.data_dir import DataDir
+from depproxy.store.pointers import Repository
+from depproxy.store.tree import Tree
+from depproxy.upstream.registry import Registry
+
+_log = logging.getLogger(__name__)
+
+FLUSH_EVERY = 60.0
+"""Seconds between two writings of times: what a crash may lose."""
+
+_LEAST_FREE = 16 * 1024 * 1024
+"""Bytes below which a disk counts as full: manifests and pointers need some, layers more."""
+
+
+class DependencyProxy:
+    """All groups of this server. Its parts are public: ``manifests`` and ``blobs``."""
+
+    def __init__(
+        self,
+        data: DataDir,
+        groups: Mapping[str, GroupConfig],
+        registries: Mapping[str, Registry],
+        names: UpstreamNames,
+        manifests: Manifests,
+        blobs: Blobs,
+        disk: Executor,
+    ) -> None:
+        self.manifests = manifests
+        self.blobs = blobs
+        self._data = data
+        self._groups = groups
+        self._registries = registries
+        self._names = names
+        self._disk = disk
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def group(self, name: GroupName) -> GroupConfig:
+        """Raises `NameUnknown`."""
+        group = self._groups.get(name)
+        if group is None:
+            raise NameUnknown(f"there is no group {str(name)!r} on this server: check the prefix")
+        return group
+
+    def source(
+        self, group: GroupConfig, name: str, ns: str | None, own_hosts: Collection[str]
+    ) -> Source:
+        """The image that ``name`` means in a group, now. ``ns`` and ``own_hosts``: see
+        `UpstreamNames.choose`.
+
+        Raises `NameInvalid` and `NameUnknown`.
+        """
+        choice = self._names.choose(group, name, ns, own_hosts)
+        return Source(
+            group,
+            self._data.tree(group.name),
+            self._registries[choice.upstream],
+            Repository(choice.upstream, choice.image),
+        )
+
+    async def purge(self, group: GroupConfig) -> Totals:
+        """Clear a group at once; returns what it held. Fills under way end in what was cleared.
+
+        Raises `StoreError`.
+        """
+        loop = asyncio.get_running_loop()
+        tree = await loop.run_in_executor(self._disk, self._data.purge, group.name)
+        if tree is None:
+            return Totals(0, 0, 0, exact=True)
+        totals = tree.census.totals()
+        self._spawn(self._empty_trash())
+        _log.info("cleared %s: %d bytes", group.name, totals.size)
+        return totals
+
+    def why_degraded(self) -> str | None:
+        """Why misses cannot be stored now; None if they can."""
+        return self._data.why_degraded(_LEAST_FREE)
+
+    def is_readable(self) -> bool:
+        """Whether hits can be served."""
+        return self._data.is_readable()
+
+    def start(self) -> None:
+        """Begin what runs beside the requests."""
+        self._spawn(self._tidy())
+        self._spawn(self._flush_regularly())
+
+    async def stop(self, timeout: float) -> None:
+        """Store what is about to be stored, at most for ``timeout`` seconds, and drop the rest."""
+        await self.blobs.finish(timeout)
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._flush()
+
+    async def _tidy(self) -> None:
+        """After a start: what a crash left, and the first count."""
+        loop = asyncio.get_running_loop()
+        await self._empty_trash()
+        for name in self._groups:
+            tree = self._data.tree(GroupName(name))
+            await loop.run_in_executor(self._disk, _sweep_and_count, tree)
+
+    async def _flush_regularly(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(FLUSH_EVERY)
+            await loop.run_in_executor(self._disk, self._flush)
+
+    async def _empty_trash(self) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            await loop.run_in_executor(self._disk, self._data.empty_trash)
+        except StoreError as exc:
+            _log.warning("what was cleared cannot be deleted yet: %s", exc)
+
+    def _flush(self) -> None:
+        for tree in self._data.trees():
+            tree.times.flush()
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def _sweep_and_count(tree: Tree) -> None:
+    if not tree.is_there:
+        return
+    try:
+        tree.sweep()
+        tree.census.walk()
+    except StoreError as exc:
+        _log.warning("%s cannot be counted: %s", tree.group, exc)

@@ -1,0 +1,64 @@
+"""What one request is about: an image of an upstream, in one generation of a group."""
+
+from dataclasses import dataclass
+
+from depproxy.config import GroupConfig
+from depproxy.errors import (
+    BlobUnknown,
+    DepproxyError,
+    ManifestUnknown,
+    NameUnknown,
+    UpstreamError,
+    UpstreamNotFound,
+    UpstreamRefused,
+)
+from depproxy.store.pointers import Repository
+from depproxy.store.tree import Tree
+from depproxy.upstream.registry import Registry
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """A group's policy, its tree, an upstream, and the image's name there.
+
+    The tree is taken once and kept: what begins before a purge ends in what was purged.
+    """
+
+    group: GroupConfig
+    tree: Tree
+    registry: Registry
+    repository: Repository
+
+    def is_same_image(self, other: "Source") -> bool:
+        return self.repository == other.repository
+
+    def concerns(self, error: UpstreamError, other: "Source") -> bool:
+        """Whether an error of what this source began is also an answer to ``other``: a refusal or a
+        404 is about this image only, everything else about this upstream."""
+        if self.is_same_image(other):
+            return True
+        if self.registry is not other.registry:
+            return False
+        return not isinstance(error, UpstreamNotFound | UpstreamRefused)
+
+    def unknown(self, kind: "type[ManifestUnknown | BlobUnknown]") -> DepproxyError:
+        """The upstream says 404."""
+        what = "manifest" if kind is ManifestUnknown else "blob"
+        return kind(f"{self.registry.name} has no such {what} of {self._image}: check name and tag")
+
+    def told(
+        self, error: UpstreamError, kind: "type[ManifestUnknown | BlobUnknown]"
+    ) -> DepproxyError:
+        """What a client without a cached answer is told of an upstream's error."""
+        if isinstance(error, UpstreamNotFound):
+            return self.unknown(kind)
+        if isinstance(error, UpstreamRefused):
+            return NameUnknown(
+                f"{self.registry.name} does not give {self._image} to anonymous users: the name is"
+                " wrong, or the image is private there"
+            )
+        return error
+
+    @property
+    def _image(self) -> str:
+        return f"{self.repository.upstream}/{self.repository.image}"

@@ -1,0 +1,15 @@
+"""How a request was answered: the ``Cache-Status`` of RFC 9211."""
+
+from enum import Enum
+
+
+class CacheStatus(Enum):
+    """The parameters behind our name in the header."""
+
+    HIT = "hit"
+    STORED = "fwd=miss; stored"
+    COLLAPSED = "fwd=miss; collapsed"
+    MISS = "fwd=miss"
+
+    def header(self) -> str:
+        return f"depproxy; {self.value}"

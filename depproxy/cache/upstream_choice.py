@@ -1,0 +1,83 @@
+"""Which upstream and which image a request means: pure."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+from depproxy.config import GroupConfig, UpstreamConfig
+from depproxy.errors import NameInvalid, NameUnknown
+from depproxy.oci.names import ImageName
+
+DOCKER_HUB = "docker.io"
+"""The upstream whose official images have a name without an organisation."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    upstream: str
+    image: ImageName
+
+
+class UpstreamNames:
+    """The keys and aliases of all upstreams, compared whole; ``:443`` may be left out."""
+
+    def __init__(self, upstreams: Mapping[str, UpstreamConfig]) -> None:
+        self._owners = {
+            _plain(name): upstream.name
+            for upstream in upstreams.values()
+            for name in (*upstream.aliases, upstream.name)
+        }
+
+    def owner(self, host: str) -> str | None:
+        """The upstream that ``host`` names."""
+        return self._owners.get(_plain(host))
+
+    def choose(
+        self, group: GroupConfig, name: str, ns: str | None, own_hosts: Collection[str]
+    ) -> Choice:
+        """What ``name``, the image of a group's path, means.
+
+        ``ns`` is what containerd says that it wants (None where it says nothing); one of
+        ``own_hosts`` means this server, and counts as none. An upstream is never guessed: an image
+        of another registry under the asked name would be a dependency confusion.
+
+        Raises `NameInvalid`, and `NameUnknown` naming the upstreams that the group has.
+        """
+        ImageName.parse(name)
+        first, _, rest = name.partition("/")
+        if ns and _plain(ns) not in {_plain(host) for host in own_hosts}:
+            upstream = self._known(group, ns)
+            prefix = self.owner(first)
+            if prefix is not None and prefix != upstream:
+                raise NameUnknown(
+                    f"the request names two upstreams, ns={ns[:100]} and {first}: which one is meant?"
+                )
+            image = rest if prefix is not None else name
+        elif "." in first:
+            upstream, image = self._known(group, first), rest
+        else:
+            upstream, image = group.upstreams[0], name
+        if not image:
+            raise NameInvalid(
+                f"the name ends after the upstream's host, {first}: the image is missing"
+            )
+        return Choice(upstream, _canonical(upstream, image))
+
+    def _known(self, group: GroupConfig, host: str) -> str:
+        upstream = self.owner(host)
+        if upstream is None or upstream not in group.upstreams:
+            raise NameUnknown(
+                f"the group {group.name} has no upstream {host[:100]!r};"
+                f" it has {', '.join(group.upstreams)}"
+            )
+        return upstream
+
+
+def _plain(host: str) -> str:
+    return host.lower().removesuffix(":443")
+
+
+def _canonical(upstream: str, image: str) -> ImageName:
+    """``alpine`` and ``library/alpine`` of Docker Hub are one image."""
+    if upstream == DOCKER_HUB and "/" not in image:
+        image = f"library/{image}"
+    return ImageName.parse(image)

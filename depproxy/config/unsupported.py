@@ -1,0 +1,65 @@
+"""Keys that are understood but not in force yet: set to other than their default they stop the
+start, since a policy that is silently ignored is worse than none."""
+
+from dataclasses import fields
+from typing import Any
+
+from depproxy.config.model import (
+    AuthConfig,
+    Config,
+    GroupConfig,
+    HousekeepingConfig,
+    MetricsConfig,
+    MirrorConfig,
+    TlsConfig,
+    UpstreamConfig,
+)
+from depproxy.config.section import Problems
+
+_UPSTREAM = ("credentials", "ca_file", "proxy")
+_GROUP = (
+    "visibility",
+    "readers",
+    "owners",
+    "credentials",
+    "refused_stale_for",
+    "expire_after",
+    "max_size",
+    "allow",
+    "deny",
+)
+_WHOLE: dict[str, type[Any]] = {
+    "tls": TlsConfig,
+    "mirror": MirrorConfig,
+    "auth": AuthConfig,
+    "metrics": MetricsConfig,
+    "housekeeping": HousekeepingConfig,
+}
+
+
+def report_unsupported(config: Config, problems: Problems) -> None:
+    """Add a problem for every key that is set and has no effect yet."""
+    if len(config.listen) > 1 or config.listen[0].unix:
+        problems.add("listen", "more than one address, and unix sockets, are not supported yet")
+    if config.trusted_proxies:
+        problems.add("trusted_proxies", "not supported yet")
+    for key, kind in _WHOLE.items():
+        names = tuple(field.name for field in fields(kind))
+        _compare(key, getattr(config, key), kind(), names, problems)
+    for name, upstream in config.upstreams.items():
+        _compare(f"upstreams.{name}", upstream, UpstreamConfig(name, ""), _UPSTREAM, problems)
+    for name, group in config.groups.items():
+        _compare(f"groups.{name}", group, GroupConfig(group.name), _GROUP, problems)
+        if len(group.upstreams) > 1:
+            problems.add(f"groups.{name}.upstreams", "more than one is not supported yet")
+
+
+def _compare(
+    path: str, value: Any, default: Any, keys: tuple[str, ...], problems: Problems
+) -> None:
+    for key in keys:
+        if getattr(value, key) == getattr(default, key):
+            continue
+        if key == "credentials" and path.startswith("upstreams."):
+            key = "username"
+        problems.add(f"{path}.{key}", "not supported yet")

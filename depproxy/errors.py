@@ -1,0 +1,161 @@
+"""What can go wrong, in the words of the domain. Nothing here knows HTTP.
+
+::
+
+    DepproxyError
+    ├── ConfigError                  the configuration file; carries every problem at once
+    ├── InvalidRequest               the client's words are off
+    │   ├── NameInvalid              no OCI repository name
+    │   ├── TagInvalid               neither a tag nor a digest
+    │   └── DigestInvalid            no digest, or of an algorithm that is not supported
+    ├── Unknown                      well said, but there is no such thing
+    │   ├── NameUnknown              group, upstream or repository
+    │   ├── ManifestUnknown
+    │   └── BlobUnknown
+    ├── RangeUnsatisfiable           begins behind the end; carries the size
+    ├── Denied                       the upstream refuses, with the credentials it was given
+    ├── UpstreamError                carries the upstream's name
+    │   ├── UpstreamNotFound         it says 404
+    │   ├── UpstreamRefused          it says 401 or 403, also with a fresh token
+    │   ├── UpstreamLimited          it says 429; carries Retry-After
+    │   ├── UpstreamFailed           it says 5xx; carries the status
+    │   ├── UpstreamUnreachable      no connection, or it broke
+    │   ├── UpstreamTimeout          no byte for too long
+    │   ├── UpstreamCannotResume     it has no answer to the range that was asked for
+    │   └── UpstreamSenseless        an answer that no registry gives
+    │       ├── ManifestRefused      not a manifest that we hand on
+    │       └── ContentMismatch      the bytes are not what their digest says
+    └── StoreError                   the disk
+        ├── StoreFull                no space, or over quota
+        └── StorePurged              the tree it began in has gone
+"""
+
+from collections.abc import Sequence
+
+
+class DepproxyError(Exception):
+    """The root; its text is written for the person who reads it at a ``docker pull``."""
+
+
+class ConfigError(DepproxyError):
+    """A wrong configuration file, with every problem that was found in it."""
+
+    def __init__(self, source: str, problems: Sequence[str]) -> None:
+        super().__init__(f"{source}: {len(problems)} problem(s)")
+        self.source = source
+        self.problems = tuple(problems)
+
+
+class InvalidRequest(DepproxyError):
+    """The client's words do not follow the grammar."""
+
+
+class NameInvalid(InvalidRequest):
+    """No repository name of the OCI distribution specification."""
+
+
+class TagInvalid(InvalidRequest):
+    """A reference that is neither a tag nor a digest."""
+
+
+class DigestInvalid(InvalidRequest):
+    """No digest, or one of an algorithm that is not supported."""
+
+
+class Unknown(DepproxyError):
+    """There is no such thing here, nor at the upstream."""
+
+
+class NameUnknown(Unknown):
+    """No such group, upstream or repository."""
+
+
+class ManifestUnknown(Unknown):
+    """The upstream has no such manifest."""
+
+
+class BlobUnknown(Unknown):
+    """The upstream has no such blob."""
+
+
+class RangeUnsatisfiable(DepproxyError):
+    """The range begins behind the end of the blob.
+
+    ``size`` is the blob's length in bytes.
+    """
+
+    def __init__(self, size: int) -> None:
+        super().__init__(f"the range begins behind the end of the blob, which has {size} bytes")
+        self.size = size
+
+
+class Denied(DepproxyError):
+    """The upstream refuses what it was asked for with the configured credentials."""
+
+
+class UpstreamError(DepproxyError):
+    """Something between us and the upstream. ``upstream`` is its name in the configuration."""
+
+    def __init__(self, upstream: str, message: str) -> None:
+        super().__init__(f"{upstream}: {message}")
+        self.upstream = upstream
+
+
+class UpstreamNotFound(UpstreamError):
+    """The upstream says that it has no such thing."""
+
+
+class UpstreamRefused(UpstreamError):
+    """The upstream does not let us have it, also with a fresh token."""
+
+
+class UpstreamLimited(UpstreamError):
+    """The upstream limits us. ``retry_after`` is what it asked for, in seconds, if it did."""
+
+    def __init__(self, upstream: str, message: str, retry_after: int | None = None) -> None:
+        super().__init__(upstream, message)
+        self.retry_after = retry_after
+
+
+class UpstreamFailed(UpstreamError):
+    """The upstream, or its token service, answers with a 5xx ``status``."""
+
+    def __init__(self, upstream: str, message: str, status: int) -> None:
+        super().__init__(upstream, message)
+        self.status = status
+
+
+class UpstreamUnreachable(UpstreamError):
+    """No connection could be made, or it broke."""
+
+
+class UpstreamTimeout(UpstreamError):
+    """The upstream was silent for too long."""
+
+
+class UpstreamCannotResume(UpstreamError):
+    """The upstream does not send the range that was asked for; the whole may work."""
+
+
+class UpstreamSenseless(UpstreamError):
+    """An answer that no registry gives, or one that is not safe to follow."""
+
+
+class ManifestRefused(UpstreamSenseless):
+    """The upstream's document is not a manifest that may be handed on."""
+
+
+class ContentMismatch(UpstreamSenseless):
+    """The bytes that came are not those that their digest names."""
+
+
+class StoreError(DepproxyError):
+    """The disk refuses to read or write."""
+
+
+class StoreFull(StoreError):
+    """No space is left on the disk, or a quota is used up."""
+
+
+class StorePurged(StoreError):
+    """The tree that a file was to be published into was purged meanwhile."""

@@ -1,0 +1,1 @@
+"""HTTP: requests become typed values, results and errors become answers. No other room knows it."""

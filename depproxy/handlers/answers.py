@@ -1,0 +1,58 @@
+"""Errors as answers: the one table from an error's class to its status and OCI error code.
+
+Codes: OCI distribution specification 1.1, "Error Codes", and Distribution's for what that lacks.
+"""
+
+import json
+from typing import NamedTuple
+
+from depproxy import errors
+
+
+class Verdict(NamedTuple):
+    status: int
+    code: str
+
+
+VERDICTS: dict[type[errors.DepproxyError], Verdict] = {
+    errors.NameInvalid: Verdict(400, "NAME_INVALID"),
+    errors.TagInvalid: Verdict(400, "TAG_INVALID"),
+    errors.DigestInvalid: Verdict(400, "DIGEST_INVALID"),
+    errors.NameUnknown: Verdict(404, "NAME_UNKNOWN"),
+    errors.ManifestUnknown: Verdict(404, "MANIFEST_UNKNOWN"),
+    errors.BlobUnknown: Verdict(404, "BLOB_UNKNOWN"),
+    errors.RangeUnsatisfiable: Verdict(416, "RANGE_INVALID"),
+    errors.Denied: Verdict(403, "DENIED"),
+    errors.UpstreamNotFound: Verdict(404, "NAME_UNKNOWN"),
+    errors.UpstreamRefused: Verdict(404, "NAME_UNKNOWN"),
+    errors.UpstreamLimited: Verdict(429, "TOOMANYREQUESTS"),
+    errors.UpstreamFailed: Verdict(502, "UNAVAILABLE"),
+    errors.UpstreamUnreachable: Verdict(502, "UNAVAILABLE"),
+    errors.UpstreamTimeout: Verdict(504, "UNAVAILABLE"),
+    errors.UpstreamCannotResume: Verdict(502, "UNAVAILABLE"),
+    errors.UpstreamSenseless: Verdict(502, "UNAVAILABLE"),
+    errors.ManifestRefused: Verdict(502, "MANIFEST_INVALID"),
+    errors.ContentMismatch: Verdict(502, "UNAVAILABLE"),
+    errors.StoreError: Verdict(503, "UNAVAILABLE"),
+    errors.StoreFull: Verdict(503, "UNAVAILABLE"),
+    errors.StorePurged: Verdict(503, "UNAVAILABLE"),
+}
+"""Complete: a test holds it against the tree in `depproxy.errors`."""
+
+_BY_STATUS = {404: "NAME_UNKNOWN", 405: "UNSUPPORTED", 501: "UNSUPPORTED"}
+"""Codes for what Tornado itself refuses."""
+
+
+def verdict(error: BaseException | None, status: int) -> Verdict:
+    """The verdict on an error; ``status`` stands for what is not in the table."""
+    for kind in type(error).__mro__:
+        if kind in VERDICTS:
+            return VERDICTS[kind]
+    return Verdict(status, _BY_STATUS.get(status, "UNKNOWN"))
+
+
+def oci_envelope(code: str, message: str, detail: object = None) -> bytes:
+    """The error body of the distribution specification."""
+    return json.dumps(
+        {"errors": [{"code": code, "message": message, "detail": detail}]}, ensure_ascii=False
+    ).encode()

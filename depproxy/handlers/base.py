@@ -1,0 +1,146 @@
+"""What all handlers share: how a request is read and how an error leaves."""
+
+import http.client
+import json
+import logging
+from typing import Any
+
+from tornado.iostream import StreamClosedError
+from tornado.web import HTTPError, RequestHandler
+
+from depproxy import __version__, errors
+from depproxy.cache.proxy import DependencyProxy
+from depproxy.handlers.activity import Activity
+from depproxy.handlers.answers import oci_envelope, verdict
+
+_log = logging.getLogger(__name__)
+
+
+class BaseHandler(RequestHandler):
+    """Errors leave as plain text; each surface has a renderer of its own."""
+
+    VERBS: tuple[str, ...] = ("GET", "HEAD")
+    """What is answered here; everything else is 405 with these in ``Allow``."""
+
+    was_cut = False
+    """Whether the answer could not be completed."""
+
+    def prepare(self) -> None:
+        activity: Activity = self.settings["activity"]
+        activity.enter()
+        self.on_finish = activity.leave  # type: ignore[method-assign]
+
+    def set_default_headers(self) -> None:
+        self.set_header("Server", f"depproxy/{__version__}")
+        self.set_header("X-Content-Type-Options", "nosniff")
+        self.clear_header("Content-Type")
+
+    def compute_etag(self) -> str | None:
+        """Tornado would hash every body; ours have digests."""
+        return None
+
+    def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
+        """What the domain raises is an answer, not a fault of the program."""
+        if isinstance(value, StreamClosedError):
+            return  # the client left
+        if not isinstance(value, errors.DepproxyError):
+            super().log_exception(typ, value, tb)
+        elif isinstance(value, errors.UpstreamError | errors.StoreError):
+            _log.warning("%s %s: %s", self.request.method, self.request.path, value)
+
+    def send_error(self, status_code: int = 500, **kwargs: Any) -> None:
+        """A domain's error has a status of its own. Once the headers have left, all that can be done
+        is to cut the connection, so that the client does not take what it has for the whole."""
+        error = kwargs.get("exc_info", (None, None, None))[1]
+        if self._headers_written:
+            self.cut()
+            return
+        super().send_error(verdict(error, status_code).status, **kwargs)
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        error = kwargs.get("exc_info", (None, None, None))[1]
+        if status_code == 405:
+            self.set_header("Allow", ", ".join(self.VERBS))
+        if isinstance(error, errors.UpstreamLimited) and error.retry_after is not None:
+            self.set_header("Retry-After", str(error.retry_after))
+        if isinstance(error, errors.RangeUnsatisfiable):
+            self.set_header("Content-Range", f"bytes */{error.size}")
+        if isinstance(error, errors.DepproxyError):
+            message = str(error)
+        else:
+            message = self._explained(status_code, error)
+        self.render_error(status_code, verdict(error, status_code).code, message)
+
+    def render_error(self, status: int, code: str, message: str) -> None:
+        """Write the body of an error."""
+        self.set_header("Content-Type", "text/plain; charset=utf-8")
+        self.finish(f"{status} {http.client.responses.get(status, '')}: {message}\n")
+
+    def _explained(self, status: int, error: BaseException | None) -> str:
+        if isinstance(error, HTTPError) and error.log_message:
+            return error.log_message
+        if status == 405:
+            return f"{self.request.method} is not supported here; {', '.join(self.VERBS)} are"
+        if status >= 500:
+            return "the server failed; its log says why"
+        return http.client.responses.get(status, "the request failed").lower()
+
+    def cut(self) -> None:
+        """Close the connection under an answer that cannot be completed."""
+        self._finished = True
+        self.was_cut = True
+        self.request.connection.close()  # type: ignore[union-attr]
+        self.application.log_request(self)
+        self.on_finish()
+
+
+class ProxyHandler(BaseHandler):
+    """A handler that asks the dependency proxy."""
+
+    def initialize(self, proxy: DependencyProxy) -> None:
+        self.proxy = proxy
+
+
+class OciErrors(BaseHandler):
+    """Everything below ``/v2/``: the version header, and errors in the OCI envelope."""
+
+    def set_default_headers(self) -> None:
+        super().set_default_headers()
+        self.set_header("Docker-Distribution-Api-Version", "registry/2.0")
+
+    def render_error(self, status: int, code: str, message: str) -> None:
+        self.set_header("Content-Type", "application/json")
+        self.finish(oci_envelope(code, message))
+
+
+class ApiErrors(BaseHandler):
+    """Everything below ``/api/``: GitLab's way, ``{"message": "404 Not Found"}``."""
+
+    def answer(self, status: int, reason: str, **fields: object) -> None:
+        """A status with its message, and whatever else is to be told."""
+        self.set_status(status)
+        self.set_header("Content-Type", "application/json")
+        self.finish(json.dumps({"message": f"{status} {reason}", **fields}))
+
+    def render_error(self, status: int, code: str, message: str) -> None:
+        self.answer(status, http.client.responses.get(status, "Error"))
+
+
+class UnknownHandler(BaseHandler):
+    """Every path that no route knows."""
+
+    def prepare(self) -> None:
+        super().prepare()
+        raise HTTPError(
+            404,
+            "there is nothing here: images are pulled as"
+            " <group>/dependency_proxy/containers/<image>",
+        )
+
+
+class UnknownOciHandler(OciErrors, UnknownHandler):
+    """Every path below ``/v2/`` that no route knows."""
+
+
+class UnknownApiHandler(ApiErrors, UnknownHandler):
+    """Every path below ``/api/`` that no route knows."""

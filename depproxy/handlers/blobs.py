@@ -1,0 +1,81 @@
+"""``/v2/<group>/dependency_proxy/containers/<image>/blobs/<digest>``"""
+
+import asyncio
+
+from depproxy.cache.blobs import BlobStream
+from depproxy.handlers.conditional import is_known, range_applies
+from depproxy.handlers.registry import ImageHandler
+from depproxy.oci.digest import Digest
+from depproxy.oci.ranges import ByteRange, parse_range
+
+_PIECE = 64 * 1024
+"""Bytes that are read and sent at once; what a slow client holds of our memory."""
+
+_TURN = 256 * 1024
+"""Bytes after which the next request gets its turn: a fast reader never makes the socket wait."""
+
+_OCTETS = "application/octet-stream"
+
+
+class BlobHandler(ImageHandler):
+    """A blob, whole or one range of it, from disk or as it arrives."""
+
+    async def head(self) -> None:
+        digest = Digest.parse(self.target.reference)
+        found = await self.proxy.blobs.head(self.source(), digest)
+        self.describe(digest, _OCTETS, found.size, found.status)
+        self.set_header("Accept-Ranges", "bytes")
+        if is_known(self.request.headers.get("If-None-Match"), digest):
+            self.set_status(304)
+        self.finish()
+
+    async def get(self) -> None:
+        digest = Digest.parse(self.target.reference)
+        stream = await self.proxy.blobs.open(self.source(), digest)
+        try:
+            self.describe(digest, _OCTETS, stream.size, stream.status)
+            self.set_header("Accept-Ranges", "bytes")
+            if is_known(self.request.headers.get("If-None-Match"), digest):
+                self.set_status(304)
+                self.finish()
+                return
+            await self._send(stream, self._asked_range(stream, digest))
+        finally:
+            stream.close()
+
+    def _asked_range(self, stream: BlobStream, digest: Digest) -> ByteRange | None:
+        """Raises `RangeUnsatisfiable`."""
+        if stream.size is None or not range_applies(self.request.headers.get("If-Range"), digest):
+            return None
+        asked = parse_range(self.request.headers.get("Range"), stream.size)
+        if asked:
+            self.set_status(206)
+            self.set_header("Content-Range", asked.content_range(stream.size))
+            self.set_header("Content-Length", str(asked.end - asked.start))
+        return asked
+
+    async def _send(self, stream: BlobStream, asked: ByteRange | None) -> None:
+        offset = asked.start if asked else 0
+        stop = asked.end if asked else stream.size
+        await self.flush()
+        turn = 0
+        while stop is None or offset < stop:
+            end = await stream.readable_to(offset)
+            if end == offset:
+                break
+            while offset < end and (stop is None or offset < stop):
+                piece = stream.read(offset, min(_PIECE, (stop or end) - offset, end - offset))
+                if not piece:
+                    self.cut()  # the file has shrunk under our hands
+                    return
+                self.write(piece)
+                await self.flush()
+                offset += len(piece)
+                turn += len(piece)
+                if turn >= _TURN:
+                    turn = 0
+                    await asyncio.sleep(0)
+        if stop is not None and offset < stop:
+            self.cut()
+            return
+        self.finish()

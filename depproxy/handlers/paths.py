@@ -1,0 +1,63 @@
+"""The paths below ``/v2/``: pure.
+
+The first ``/dependency_proxy/containers/`` ends the group; the last ``/manifests/``, ``/blobs/``,
+``/tags/list`` or ``/referrers/`` ends the image. Names are decoded after they were cut apart, so an
+encoded slash never makes a new segment.
+"""
+
+from dataclasses import dataclass
+from urllib.parse import unquote
+
+from depproxy.errors import NameInvalid
+from depproxy.oci.names import GroupName
+
+_MARK = "/dependency_proxy/containers/"
+_KINDS = ("manifests", "blobs", "referrers")
+
+
+@dataclass(frozen=True, slots=True)
+class RegistryPath:
+    """``group`` is None on the mirror's paths; ``image`` may begin with an upstream's host."""
+
+    group: GroupName | None
+    image: str
+    reference: str
+
+
+def resource_kind(path: str) -> str | None:
+    """``manifests``, ``blobs``, ``referrers`` or ``tags``: what an undecoded path asks for."""
+    return _cut(path)[1]
+
+
+def parse_registry_path(path: str) -> RegistryPath:
+    """Take apart a request's undecoded path. Raises `NameInvalid`."""
+    name, kind, reference = _cut(path)
+    if kind is None:
+        raise NameInvalid("the path names no image")
+    reference = unquote(reference, errors="replace")
+    group, mark, image = f"/{name}".partition(_MARK)
+    if not mark:
+        return RegistryPath(None, _decoded(name), reference)
+    return RegistryPath(
+        GroupName.parse(_decoded(group.removeprefix("/"))), _decoded(image), reference
+    )
+
+
+def _cut(path: str) -> tuple[str, str | None, str]:
+    """The name, the kind of resource, and what follows it."""
+    rest = path.removeprefix("/v2/")
+    if rest == path:
+        return "", None, ""
+    if rest.endswith("/tags/list"):
+        return rest.removesuffix("/tags/list"), "tags", ""
+    position, kind = max((rest.rfind(f"/{kind}/"), kind) for kind in _KINDS)
+    if position < 0:
+        return "", None, ""
+    return rest[:position], kind, rest[position + len(kind) + 2 :]
+
+
+def _decoded(name: str) -> str:
+    decoded = unquote(name, errors="replace")
+    if decoded.count("/") != name.count("/"):
+        raise NameInvalid("a name contains an encoded slash")
+    return decoded

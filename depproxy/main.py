@@ -1,0 +1,93 @@
+"""The program: arguments, configuration, and which of its jobs is to be done."""
+
+import argparse
+import asyncio
+import sys
+import tempfile
+from collections.abc import Coroutine, Sequence
+from pathlib import Path
+from typing import Any
+
+from depproxy import __version__
+from depproxy.config import Config, load_config
+from depproxy.demo.plan import demo_config, demo_lines
+from depproxy.demo.registry import serve_demo_registry
+from depproxy.errors import ConfigError, DepproxyError
+from depproxy.logs import set_up_logging
+from depproxy.service import Server
+
+CONFIG_FILES = (Path("conf/depproxy.yml"), Path("/etc/depproxy/depproxy.yml"))
+"""Where the configuration is looked for without ``--config``."""
+
+EXIT_FAILED = 1
+"""The server could not start."""
+
+EXIT_USAGE = 2
+"""The arguments or the configuration file are wrong; argparse exits so, too."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the program; returns its exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        config = load_config(options.config or _found_config())
+    except ConfigError as exc:
+        _report(exc)
+        return EXIT_USAGE
+    if options.check_config:
+        print(f"{options.config or _found_config()}: right")
+        return 0
+    set_up_logging(config.log.format, config.log.level)
+    return _guarded(_demonstrate(config) if options.demo else _serve(config))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="depproxy", description="A pull-through cache for container images."
+    )
+    parser.add_argument("--version", action="version", version=f"depproxy {__version__}")
+    parser.add_argument(
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help=f"default: {', else '.join(map(str, CONFIG_FILES))}",
+    )
+    parser.add_argument(
+        "--check-config", action="store_true", help="say whether the file is right, and stop"
+    )
+    parser.add_argument(
+        "--demo", action="store_true", help="serve a small image that needs no network"
+    )
+    return parser
+
+
+def _found_config() -> Path:
+    return next((file for file in CONFIG_FILES if file.exists()), CONFIG_FILES[0])
+
+
+def _guarded(work: Coroutine[Any, Any, None]) -> int:
+    try:
+        asyncio.run(work)
+    except DepproxyError as exc:
+        print(f"depproxy: {exc}", file=sys.stderr)
+        return EXIT_FAILED
+    return 0
+
+
+async def _serve(config: Config) -> None:
+    await Server(config).run()
+
+
+async def _demonstrate(config: Config) -> None:
+    """Serve the demo's image from a folder that is thrown away afterwards."""
+    with tempfile.TemporaryDirectory(prefix="depproxy-demo-") as folder:
+        demo = demo_config(config, serve_demo_registry(), Path(folder))
+        server = Server(demo)
+        print(demo_lines(server.addresses[0], demo.data_dir), flush=True)
+        await server.run()
+
+
+def _report(error: ConfigError) -> None:
+    print(f"depproxy: {error.source} cannot be used:", file=sys.stderr)
+    for problem in error.problems:
+        print(f"  {problem}", file=sys.stderr)

@@ -1,0 +1,1 @@
+"""The grammar and the documents of the OCI specifications: pure, no I/O."""

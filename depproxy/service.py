@@ -1,0 +1,156 @@
+"""A running server: every object of it is built, run and taken down here."""
+
+import asyncio
+import logging
+import signal
+import socket
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+from tornado.httpserver import HTTPServer
+from tornado.netutil import bind_sockets
+
+from depproxy import __version__
+from depproxy.access.admin import AdminToken
+from depproxy.app import make_app
+from depproxy.cache.blobs import Blobs
+from depproxy.cache.documents import Documents
+from depproxy.cache.manifests import Manifests
+from depproxy.cache.missing import Missing
+from depproxy.cache.proxy import DependencyProxy
+from depproxy.cache.upstream_choice import UpstreamNames
+from depproxy.config import Config
+from depproxy.errors import DepproxyError
+from depproxy.handlers.activity import Activity
+from depproxy.logs import log_access
+from depproxy.store.data_dir import DataDir, open_data_dir
+from depproxy.upstream.curl import CurlThread
+from depproxy.upstream.registry import open_registry
+
+_log = logging.getLogger(__name__)
+
+DISK_THREADS = 16
+"""Threads that write and sync: syncing a large blob takes one of them for seconds."""
+
+HASHING_THREADS = 2
+"""Threads that hash: more than there are cores would only take turns."""
+
+MAX_HEADER = 32 * 1024
+"""Bytes of a request's head: names have 255 characters, tokens some KiB."""
+
+MAX_BODY = 64 * 1024
+"""Bytes of a request's body: nothing is uploaded here."""
+
+IDLE_TIMEOUT = 300.0
+"""Seconds after which an idle connection is closed; docker keeps its own for 90 s."""
+
+USER_AGENT = f"depproxy/{__version__}"
+
+
+class CannotListen(DepproxyError):
+    """The address is taken, or not ours."""
+
+
+class Server:
+    """One server on one data folder."""
+
+    def __init__(self, config: Config) -> None:
+        """Binds the address and locks the folder. Raises `CannotListen`, `StoreError`."""
+        self._config = config
+        self._sockets = _bind(config)
+        try:
+            self._data = open_data_dir(config.data_dir)
+            self._admin = AdminToken(self._data.secret("admin_token"))
+            self._data.secret("token_key")
+        except BaseException:
+            _close(self._sockets)
+            raise
+        self._activity = Activity()
+        self._draining = False
+
+    @property
+    def addresses(self) -> list[str]:
+        """``host:port`` of what it listens on."""
+        return [_shown(sock) for sock in self._sockets]
+
+    async def run(self) -> None:
+        """Serve until SIGTERM or SIGINT, then let running requests end."""
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        disk = ThreadPoolExecutor(DISK_THREADS, "disk")
+        hashing = ThreadPoolExecutor(HASHING_THREADS, "hashing")
+        curl = CurlThread()
+        proxy = self._build(curl, disk, hashing)
+        http = HTTPServer(
+            make_app(
+                proxy=proxy,
+                admin=self._admin,
+                external_url=self._config.external_url,
+                activity=self._activity,
+                is_draining=lambda: self._draining,
+                log_function=log_access,
+            ),
+            idle_connection_timeout=IDLE_TIMEOUT,
+            max_header_size=MAX_HEADER,
+            max_body_size=MAX_BODY,
+        )
+        http.add_sockets(self._sockets)
+        proxy.start()
+        _log.info("depproxy %s listens on %s", __version__, ", ".join(self.addresses))
+        try:
+            await stop.wait()
+            await self._drain(http, proxy)
+        finally:
+            curl.stop()
+            disk.shutdown()
+            hashing.shutdown()
+            self._data.close()
+        _log.info("stopped")
+
+    def _build(
+        self, curl: CurlThread, disk: ThreadPoolExecutor, hashing: ThreadPoolExecutor
+    ) -> DependencyProxy:
+        registries = {
+            name: open_registry(upstream, curl, USER_AGENT, time.monotonic)
+            for name, upstream in self._config.upstreams.items()
+        }
+        documents = Documents(disk, hashing)
+        return DependencyProxy(
+            self._data,
+            self._config.groups,
+            registries,
+            UpstreamNames(self._config.upstreams),
+            Manifests(documents, Missing(time.monotonic), disk, time.time),
+            Blobs(disk, hashing, asyncio.sleep),
+            disk,
+        )
+
+    async def _drain(self, http: HTTPServer, proxy: DependencyProxy) -> None:
+        """Refuse new connections, let what runs end, in ``shutdown_timeout`` altogether."""
+        self._draining = True
+        http.stop()
+        _log.info("shutting down: %d requests are running", self._activity.count)
+        deadline = time.monotonic() + self._config.shutdown_timeout
+        await self._activity.wait_for_silence(self._config.shutdown_timeout)
+        await http.close_all_connections()
+        await proxy.stop(max(0.0, deadline - time.monotonic()))
+
+
+def _bind(config: Config) -> list[socket.socket]:
+    (address,) = config.listen
+    try:
+        return bind_sockets(address.port, address.host)
+    except OSError as exc:
+        raise CannotListen(f"cannot listen on {address}: {exc.strerror}") from exc
+
+
+def _close(sockets: list[socket.socket]) -> None:
+    for sock in sockets:
+        sock.close()
+
+
+def _shown(sock: socket.socket) -> str:
+    host, port = sock.getsockname()[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -1,0 +1,180 @@
+"""The data folder: its lock, its secrets, its groups' trees, and what was purged."""
+
+import errno
+import fcntl
+import logging
+import os
+import secrets
+import shutil
+import threading
+from pathlib import Path
+
+from depproxy.errors import StoreError, StorePurged
+from depproxy.oci.names import GroupName
+from depproxy.store.files import (
+    DIRECTORY,
+    make_directories,
+    read_file,
+    sync_directory,
+    translated,
+    unlink_quietly,
+    write_file,
+)
+from depproxy.store.tree import Tree
+
+_log = logging.getLogger(__name__)
+
+_SECRET_BYTES = 32
+"""256 bits: beyond guessing, and the key size of HMAC-SHA-256."""
+
+_MAX_SECRET = 4096
+"""Bytes of a file that holds one."""
+
+
+class DataDirBusy(StoreError):
+    """Another server works on this folder."""
+
+
+class DataDir:
+    """One server's folder. Made by `open_data_dir`."""
+
+    def __init__(self, path: Path, fd: int, lock_fd: int) -> None:
+        self._path = path
+        self._fd = fd
+        self._lock_fd = lock_fd
+        self._trees: dict[GroupName, Tree] = {}
+        self._guard = threading.Lock()
+
+    def secret(self, name: str) -> str:
+        """The content of ``admin_token`` or ``token_key``, made at the first start, mode 0600.
+
+        Raises `StoreError`.
+        """
+        found = read_file(name, self._fd, _MAX_SECRET)
+        if found and found.strip():
+            return found.decode("ascii", "replace").strip()
+        value = secrets.token_urlsafe(_SECRET_BYTES)
+        with translated(f"{name} is written"):
+            write_file(name, value.encode() + b"\n", self._fd, "trash", mode=0o600)
+        return value
+
+    def tree(self, group: GroupName) -> Tree:
+        """The group's current generation, made if it is missing.
+
+        Another process may have purged it: one `stat` tells. Where it cannot be made, as on a full
+        disk, the tree is an empty one into which nothing can be written.
+        """
+        path = f"groups/{group}/-"
+        with self._guard:
+            known = self._trees.get(group)
+            for _ in range(3):
+                try:
+                    if known and known.is_at(os.stat(path, dir_fd=self._fd)):
+                        return known
+                    known = Tree(group, os.open(path, DIRECTORY, dir_fd=self._fd))
+                    self._trees[group] = known
+                    return known
+                except FileNotFoundError:
+                    try:
+                        make_directories(path, self._fd)
+                    except OSError:
+                        break
+                except OSError:
+                    break
+            return Tree(group, -1)
+
+    def trees(self) -> list[Tree]:
+        """Those that were asked for and not purged by this server."""
+        with self._guard:
+            return list(self._trees.values())
+
+    def purge(self, group: GroupName) -> Tree | None:
+        """Take the group's tree away by one rename; None where there was none.
+
+        What it held is deleted by `empty_trash`. Raises `StoreError`.
+        """
+        tree = self.tree(group)
+        if not tree.is_there:
+            return None
+        name = f"trash/{secrets.token_hex(8)}"
+        with self._guard:
+            try:
+                with translated("the cache is cleared"):
+                    os.rename(f"groups/{group}/-", name, src_dir_fd=self._fd, dst_dir_fd=self._fd)
+                    sync_directory(f"groups/{group}", self._fd)
+                    sync_directory("trash", self._fd)
+            except StorePurged:
+                return None
+            if self._trees.get(group) is tree:
+                del self._trees[group]
+        return tree
+
+    def empty_trash(self) -> None:
+        """Delete what was purged, now or before a crash. Blocks for as long as that takes.
+        Raises `StoreError`.
+
+        A fill that ends meanwhile may still publish into it, hence the repeated tries.
+        """
+        with translated("what was cleared is deleted"):
+            paths = list((self._path / "trash").iterdir())
+        for path in paths:
+            for _ in range(5):
+                if path.is_dir():
+                    shutil.rmtree(path, ignore_errors=True)
+                else:
+                    unlink_quietly(str(path))
+                if not os.path.lexists(path):
+                    break
+            else:
+                _log.warning("%s cannot be deleted yet", path)
+
+    def is_readable(self) -> bool:
+        """Whether hits can be served."""
+        try:
+            os.stat("groups", dir_fd=self._fd)
+        except OSError:
+            return False
+        return True
+
+    def why_degraded(self, least_free: int) -> str | None:
+        """Why nothing can be stored now, or None. ``least_free`` is in bytes."""
+        try:
+            status = os.statvfs(self._fd)
+        except OSError as exc:
+            return f"the data folder cannot be examined: {exc.strerror}"
+        if status.f_flag & os.ST_RDONLY:
+            return "the disk is read-only"
+        if status.f_bavail * status.f_frsize < least_free:
+            return "the disk is full"
+        return None
+
+    def close(self) -> None:
+        """Let another server have the folder."""
+        os.close(self._lock_fd)
+        os.close(self._fd)
+
+
+def open_data_dir(path: Path) -> DataDir:
+    """Make or open the folder, and lock it for one server.
+
+    Raises `DataDirBusy`, and `StoreError` where it cannot be made or written.
+    """
+    with translated(f"the data folder {path} is opened"):
+        path.mkdir(parents=True, exist_ok=True)
+        fd = os.open(path, DIRECTORY)
+        lock_fd = -1
+        try:
+            lock_fd = os.open("lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600, dir_fd=fd)
+            fcntl.flock(lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            for name in ("groups", "trash"):
+                make_directories(name, fd)
+        except OSError as exc:
+            os.close(fd)
+            if lock_fd >= 0:
+                os.close(lock_fd)
+            if exc.errno in (errno.EWOULDBLOCK, errno.EACCES) and lock_fd >= 0:
+                raise DataDirBusy(
+                    f"another server works on {path}: stop it, or give this one another data_dir"
+                ) from exc
+            raise
+    return DataDir(path, fd, lock_fd)

@@ -1,0 +1,164 @@
+"""Files that appear whole or not at all."""
+
+import errno
+import fcntl
+import os
+import secrets
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from depproxy.errors import StoreError, StoreFull, StorePurged
+
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
+DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+"""How directories are opened."""
+
+TREE_MODE = 0o750
+FILE_MODE = 0o640
+"""Private groups are on this disk too: others of the machine have no business here."""
+
+
+class Directory:
+    """An open directory, closed when nobody holds it any more: by whoever works in it, so that a
+    number never comes to mean another folder."""
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+        if fd >= 0:
+            weakref.finalize(self, os.close, fd)
+
+
+@contextmanager
+def translated(doing: str) -> Iterator[None]:
+    """The only place where `OSError` becomes `StoreError`. ``doing``: "the blob is written"."""
+    try:
+        yield
+    except OSError as exc:
+        if exc.errno in _FULL:
+            raise StoreFull(f"the disk is full: {doing}") from exc
+        if exc.errno in (errno.ENOENT, errno.ESTALE):
+            raise StorePurged(f"the cache was cleared meanwhile: {doing}") from exc
+        raise StoreError(f"the disk fails ({exc.strerror}): {doing}") from exc
+
+
+def make_directories(path: str, dir_fd: int) -> None:
+    """``mkdir -p`` below an open directory, each new name synced into its parent."""
+    try:
+        os.mkdir(path, TREE_MODE, dir_fd=dir_fd)
+    except FileExistsError:
+        return
+    except FileNotFoundError:
+        parent = os.path.dirname(path)
+        if not parent:
+            raise
+        make_directories(parent, dir_fd)
+        make_directories(path, dir_fd)
+        return
+    sync_directory(os.path.dirname(path) or ".", dir_fd)
+
+
+def sync_directory(path: str, dir_fd: int | None = None) -> None:
+    """Make the names in a directory durable."""
+    fd = os.open(path, DIRECTORY, dir_fd=dir_fd)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def read_file(path: str, dir_fd: int, limit: int) -> bytes | None:
+    """A small file's content; None where it is missing, unreadable or longer than ``limit``."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=dir_fd)
+    except OSError:
+        return None
+    try:
+        data = os.read(fd, limit + 1)
+    except OSError:
+        return None
+    finally:
+        os.close(fd)
+    return data if len(data) <= limit else None
+
+
+def create_locked(path: str, dir_fd: int, mode: int = FILE_MODE) -> int:
+    """A new file, locked (flock) as long as its descriptor is open: `sweep` spares it.
+
+    Raises OSError.
+    """
+    while True:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode, dir_fd=dir_fd)
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        if os.fstat(fd).st_nlink:
+            return fd
+        os.close(fd)  # swept between its creation and its lock
+
+
+def sweep(path: str, dir_fd: int) -> int:
+    """Remove the files of a folder that nobody has locked: crashed processes left them.
+
+    Returns how many; what cannot be removed stays for the next time.
+    """
+    try:
+        folder = os.open(path, DIRECTORY, dir_fd=dir_fd)
+    except OSError:
+        return 0
+    try:
+        return sum(_sweep_one(name, folder) for name in os.listdir(folder))
+    finally:
+        os.close(folder)
+
+
+def _sweep_one(name: str, folder: int) -> bool:
+    try:
+        fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=folder)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.unlink(name, dir_fd=folder)
+    except OSError:
+        return False
+    finally:
+        os.close(fd)
+    return True
+
+
+def write_file(path: str, data: bytes, dir_fd: int, scratch: str, mode: int = FILE_MODE) -> None:
+    """Write and sync ``scratch``/…, then rename it to ``path`` and sync that folder.
+
+    Both are relative to ``dir_fd`` and on one file system. Raises OSError.
+    """
+    temporary = f"{scratch}/{secrets.token_hex(8)}.tmp"
+    fd = create_locked(temporary, dir_fd, mode)
+    try:
+        try:
+            view = memoryview(data)
+            while view:
+                view = view[os.write(fd, view) :]
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+        os.rename(temporary, path, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
+    except BaseException:
+        unlink_quietly(temporary, dir_fd)
+        raise
+    sync_directory(os.path.dirname(path) or ".", dir_fd)
+
+
+def unlink_quietly(path: str, dir_fd: int | None = None) -> None:
+    """Remove a name if it is there and can be removed."""
+    try:
+        os.unlink(path, dir_fd=dir_fd)
+    except OSError:
+        pass
+
+
+def walk(top: str, dir_fd: int) -> Iterator[tuple[str, list[str], list[str], int]]:
+    """`os.fwalk` below an open directory, passing over whatever is missing or unreadable."""
+    try:
+        yield from os.fwalk(top, dir_fd=dir_fd)
+    except OSError:
+        return

@@ -1,0 +1,191 @@
+"""What is said to a registry to get one thing: challenge, token, redirects. Pure: a generator
+yields requests and is sent answers, so every rule can be tested without a socket.
+
+Token protocol: https://distribution.github.io/distribution/spec/auth/token/
+"""
+
+from collections.abc import Generator
+from dataclasses import dataclass, replace
+from enum import Enum
+from urllib.parse import urlencode, urljoin, urlsplit
+
+from depproxy.errors import (
+    UpstreamFailed,
+    UpstreamLimited,
+    UpstreamNotFound,
+    UpstreamRefused,
+    UpstreamSenseless,
+)
+from depproxy.upstream.challenge import Challenge, parse_challenges
+from depproxy.upstream.messages import Answer, Head, Origin, Request
+from depproxy.upstream.tokens import Token, TokenJar, TokenKey
+
+MAX_REDIRECTS = 5
+"""Docker Hub needs one, cloud storage two; a loop should end soon."""
+
+_REDIRECTS = (301, 302, 303, 307, 308)
+
+
+class Purpose(Enum):
+    """What the body of an answer would be: the thing itself, or a token for it."""
+
+    RESOURCE = "resource"
+    TOKEN = "token"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    request: Request
+    purpose: Purpose = Purpose.RESOURCE
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What an upstream's configuration allows."""
+
+    upstream: str
+    origin: Origin
+    trusted_realms: tuple[str, ...]
+
+
+Conversation = Generator[Step, Answer, Answer]
+
+
+def converse(request: Request, scope: str, rules: Rules, jar: TokenJar) -> Conversation:
+    """Ask for ``request``, with a token if need be, and follow its redirects.
+
+    ``scope`` is what a token would be for. Returns the last answer, whatever its status.
+
+    Raises `UpstreamSenseless` where following would be unsafe, and what `refusal` says of a
+    token service.
+    """
+    answer = yield from _authorized(request, scope, rules, jar)
+    for _ in range(MAX_REDIRECTS):
+        if answer.status not in _REDIRECTS:
+            return answer
+        request = _redirected(request, answer.head, rules)
+        if request.foreign:
+            answer = yield Step(request)
+        else:
+            answer = yield from _authorized(request, scope, rules, jar)
+    if answer.status in _REDIRECTS:
+        raise UpstreamSenseless(rules.upstream, f"more than {MAX_REDIRECTS} redirects in a row")
+    return answer
+
+
+def _authorized(request: Request, scope: str, rules: Rules, jar: TokenJar) -> Conversation:
+    """One request to the upstream itself, with the token it wants: one it has, then a fresh one."""
+    expected = jar.expected(None, scope)
+    known = jar.get(expected) if expected else None
+    answer = yield Step(request.with_authorization(_bearer(known)))
+    if answer.status != 401:
+        return answer
+    challenge = _bearer_challenge(answer)
+    if challenge is None:
+        return answer
+    key = _token_key(challenge, scope, rules)
+    jar.expect(None, scope, key)
+    token = jar.get(key)
+    if token is None or token == known:
+        jar.drop(key)
+        token = yield from _fetch_token(key, rules, jar)
+        return (yield Step(request.with_authorization(_bearer(token))))
+    answer = yield Step(request.with_authorization(_bearer(token)))
+    if answer.status != 401:
+        return answer
+    jar.drop(key)
+    token = yield from _fetch_token(key, rules, jar)
+    return (yield Step(request.with_authorization(_bearer(token))))
+
+
+def _fetch_token(key: TokenKey, rules: Rules, jar: TokenJar) -> Generator[Step, Answer, Token]:
+    query = {"service": key.service, "scope": key.scope}
+    separator = "&" if urlsplit(key.realm).query else "?"
+    url = key.realm + separator + urlencode({k: v for k, v in query.items() if v})
+    answer = yield Step(Request("GET", url, {"Accept": "application/json"}), Purpose.TOKEN)
+    if answer.status != 200:
+        raise refusal(rules.upstream, answer.head, f"its token service {Origin.of(url).host}")
+    try:
+        token = jar.read(answer.body)
+    except ValueError as exc:
+        raise UpstreamSenseless(
+            rules.upstream, f"its token service {Origin.of(url).host} answers without a token"
+        ) from exc
+    jar.put(key, token)
+    return token
+
+
+def _bearer(token: Token | None) -> str | None:
+    return f"Bearer {token.value}" if token else None
+
+
+def _bearer_challenge(answer: Answer) -> Challenge | None:
+    for challenge in parse_challenges(answer.headers.get_list("WWW-Authenticate")):
+        if challenge.scheme == "bearer" and challenge.parameters.get("realm"):
+            return challenge
+    return None
+
+
+def _token_key(challenge: Challenge, scope: str, rules: Rules) -> TokenKey:
+    realm = challenge.parameters["realm"]
+    try:
+        origin = Origin.of(realm)
+    except ValueError as exc:
+        raise UpstreamSenseless(rules.upstream, "its token realm is no http or https URL") from exc
+    if origin.scheme == "http" and rules.origin.scheme == "https":
+        raise UpstreamSenseless(
+            rules.upstream,
+            f"its token realm {origin.host} is http, though the upstream is https: it is not asked",
+        )
+    if origin.host != rules.origin.host and origin.host not in rules.trusted_realms:
+        raise UpstreamSenseless(
+            rules.upstream,
+            f"its token realm is on another host, {origin.host}; if that is right, add it to"
+            f" upstreams.{rules.upstream}.trusted_realms",
+        )
+    return TokenKey(
+        None,
+        realm,
+        challenge.parameters.get("service", ""),
+        challenge.parameters.get("scope", scope),
+    )
+
+
+def _redirected(request: Request, head: Head, rules: Rules) -> Request:
+    try:
+        target = urljoin(request.url, head.headers["Location"]).partition("#")[0]
+        here, there = Origin.of(request.url), Origin.of(target)
+    except (KeyError, ValueError) as exc:
+        raise UpstreamSenseless(rules.upstream, "it redirects to nowhere") from exc
+    if here.scheme == "https" and there.scheme == "http":
+        raise UpstreamSenseless(
+            rules.upstream, f"it redirects from https to http ({there.host}): that is not followed"
+        )
+    foreign = there != rules.origin
+    redirected = replace(request, url=target, foreign=foreign)
+    return redirected.with_authorization(None)
+
+
+def refusal(upstream: str, head: Head, who: str = "it") -> Exception:
+    """What an answer that is no success means."""
+    status = head.status
+    match status:
+        case 404 | 410:
+            return UpstreamNotFound(upstream, f"{who} has no such thing ({status})")
+        case 401 | 403 | 451:
+            return UpstreamRefused(upstream, f"{who} refuses ({status})")
+        case 429:
+            wait = retry_after(head)
+            again = f"; it asks to wait {wait} s" if wait else ""
+            return UpstreamLimited(
+                upstream, f"{who} limits the rate of requests (429){again}", wait
+            )
+        case _ if status >= 500:
+            return UpstreamFailed(upstream, f"{who} fails with {status}", status)
+    return UpstreamSenseless(upstream, f"{who} gives an answer that makes no sense ({status})")
+
+
+def retry_after(head: Head) -> int | None:
+    """``Retry-After`` in seconds, where it is given so (RFC 9110, 10.2.3)."""
+    value = head.headers.get("Retry-After", "").strip()
+    return int(value) if value.isascii() and value.isdigit() and len(value) <= 9 else None

@@ -1,0 +1,228 @@
+"""One upstream in a registry's words: OCI distribution specification 1.1,
+https://github.com/opencontainers/distribution-spec/blob/v1.1.0/spec.md
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from depproxy.config import UpstreamConfig
+from depproxy.errors import DigestInvalid, UpstreamCannotResume
+from depproxy.oci.digest import Digest
+from depproxy.oci.manifest import ACCEPT, MAX_MANIFEST, is_telling
+from depproxy.oci.names import ImageName, Tag
+from depproxy.upstream.conversation import Purpose, Rules, Step, converse, refusal
+from depproxy.upstream.curl import CurlThread, CurlTransport
+from depproxy.upstream.messages import (
+    Answer,
+    BoundedBuffer,
+    ChooseSink,
+    Head,
+    Origin,
+    Request,
+    Sink,
+    Transport,
+)
+from depproxy.upstream.tokens import TokenJar
+
+_MAX_ASIDE = 64 * 1024
+"""Bytes of an error's or token service's body that are read. Tokens have a few KiB."""
+
+_HEAD_REFUSED = frozenset({400, 401, 403, 405, 406, 415, 501})
+"""Answers to a HEAD after which a GET may still succeed."""
+
+_CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18}|\*)", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestHead:
+    """What a HEAD tells of a manifest. ``size`` is in bytes."""
+
+    digest: Digest
+    content_type: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestDocument:
+    """What a GET brings. ``digest`` is what the upstream says that it is, not what it is."""
+
+    body: bytes = field(repr=False)
+    content_type: str
+    digest: Digest | None
+
+
+class Inflow(Protocol):
+    """Where a blob's bytes go. Called on the thread that receives them; what it raises ends the
+    transfer and is raised by `Registry.fetch_blob`."""
+
+    def begin(self, start: int, size: int | None) -> None:
+        """What follows begins at offset ``start`` of a blob of ``size`` bytes, None: unknown."""
+
+    def write(self, data: memoryview, /) -> None: ...
+
+
+class Registry:
+    """An upstream, asked anonymously. All methods raise `UpstreamError`."""
+
+    def __init__(
+        self,
+        config: UpstreamConfig,
+        *,
+        small: Transport,
+        bulk: Transport,
+        clock: Callable[[], float],
+    ) -> None:
+        self.name = config.name
+        self.revalidate_timeout = config.revalidate_timeout
+        self._url = config.url
+        self._small = small
+        self._bulk = bulk
+        self._jar = TokenJar(clock)
+        self._rules = Rules(config.name, Origin.of(config.url), config.trusted_realms)
+
+    async def ask_manifest(
+        self, image: ImageName, reference: Tag | Digest
+    ) -> ManifestHead | ManifestDocument:
+        """What a reference means now: by HEAD; by GET where HEAD is refused or brings too little."""
+        resource = f"manifests/{reference}"
+        answer = await self._small_talk("HEAD", image, resource, {"Accept": ACCEPT})
+        if answer.status == 200:
+            digest = reference if isinstance(reference, Digest) else _said_digest(answer.head)
+            content_type = answer.headers.get("Content-Type", "")
+            if digest and answer.head.length is not None and is_telling(content_type):
+                return ManifestHead(digest, content_type, answer.head.length)
+        elif answer.status not in _HEAD_REFUSED:
+            raise refusal(self.name, answer.head)
+        return await self.get_manifest(image, reference)
+
+    async def get_manifest(self, image: ImageName, reference: Tag | Digest) -> ManifestDocument:
+        """The manifest's body, at most a little more than `MAX_MANIFEST`; nothing of it is
+        checked."""
+        answer = await self._small_talk(
+            "GET", image, f"manifests/{reference}", {"Accept": ACCEPT}, MAX_MANIFEST + 1
+        )
+        if answer.status != 200:
+            raise refusal(self.name, answer.head)
+        return ManifestDocument(
+            answer.body, answer.headers.get("Content-Type", ""), _said_digest(answer.head)
+        )
+
+    async def ask_blob_size(self, image: ImageName, digest: Digest) -> int | None:
+        """Bytes, None where the upstream does not tell: by HEAD; by GET and hanging up where HEAD
+        is refused."""
+        answer = await self._small_talk("HEAD", image, f"blobs/{digest}")
+        if answer.status in _HEAD_REFUSED:
+            answer = await self._small_talk("GET", image, f"blobs/{digest}", limit=0)
+        if answer.status != 200:
+            raise refusal(self.name, answer.head)
+        return answer.head.length
+
+    async def fetch_blob(
+        self, image: ImageName, digest: Digest, start: int, inflow: Inflow
+    ) -> None:
+        """Bring the blob from offset ``start`` on. Where the upstream ignores the range, what comes
+        begins at 0, as ``inflow.begin`` is told.
+
+        Raises `UpstreamCannotResume` where it answers with another range or none.
+        """
+
+        def choose(head: Head) -> Sink | None:
+            if head.status == 200:
+                inflow.begin(0, head.length)
+                return inflow
+            if start and head.status == 206:
+                inflow.begin(start, _resumed_size(self.name, head, start))
+                return inflow
+            if start and head.status in (206, 416):
+                raise UpstreamCannotResume(self.name, "it has no such range of this blob")
+            return BoundedBuffer(_MAX_ASIDE)
+
+        headers = {"Range": f"bytes={start}-"} if start else {}
+        answer = await self._talk(self._bulk, "GET", image, f"blobs/{digest}", headers, choose)
+        if answer.status not in (200, 206):
+            raise refusal(self.name, answer.head)
+
+    async def _small_talk(
+        self,
+        method: str,
+        image: ImageName,
+        resource: str,
+        headers: dict[str, str] | None = None,
+        limit: int = _MAX_ASIDE,
+    ) -> Answer:
+        """A request whose answer is kept in memory, of a 200 at most ``limit`` bytes (0: none)."""
+        buffer = BoundedBuffer(limit)
+
+        def choose(head: Head) -> Sink | None:
+            if head.status != 200:
+                return BoundedBuffer(_MAX_ASIDE)
+            return buffer if limit else None
+
+        answer = await self._talk(self._small, method, image, resource, headers or {}, choose)
+        return Answer(answer.head, buffer.bytes())
+
+    async def _talk(
+        self,
+        transport: Transport,
+        method: str,
+        image: ImageName,
+        resource: str,
+        headers: dict[str, str],
+        choose: ChooseSink,
+    ) -> Answer:
+        request = Request(method, f"{self._url}/v2/{image}/{resource}", headers)
+        conversation = converse(request, f"repository:{image}:pull", self._rules, self._jar)
+        try:
+            step = next(conversation)
+            while True:
+                step = conversation.send(await self._perform(transport, step, choose))
+        except StopIteration as done:
+            answer: Answer = done.value
+            return answer
+
+    async def _perform(self, transport: Transport, step: Step, choose: ChooseSink) -> Answer:
+        if step.purpose is Purpose.RESOURCE:
+            return Answer(await transport.send(step.request, choose))
+        buffer = BoundedBuffer(_MAX_ASIDE)
+        head = await self._small.send(step.request, lambda _: buffer)
+        return Answer(head, buffer.bytes())
+
+
+def open_registry(
+    config: UpstreamConfig, thread: CurlThread, user_agent: str, clock: Callable[[], float]
+) -> Registry:
+    """A registry with its two pools of connections: slow blobs must not keep manifests waiting."""
+    small, bulk = (
+        CurlTransport(
+            thread,
+            upstream=config.name,
+            origin=Origin.of(config.url),
+            user_agent=user_agent,
+            connect_timeout=config.connect_timeout,
+            stall_timeout=config.stall_timeout,
+            max_connections=config.max_connections,
+            redirect_hosts=frozenset(config.redirect_hosts),
+        )
+        for _ in ("small", "bulk")
+    )
+    return Registry(config, small=small, bulk=bulk, clock=clock)
+
+
+def _said_digest(head: Head) -> Digest | None:
+    try:
+        return Digest.parse(head.headers.get("Docker-Content-Digest", ""))
+    except DigestInvalid:
+        return None
+
+
+def _resumed_size(upstream: str, head: Head, start: int) -> int | None:
+    """The blob's size by ``Content-Range`` (RFC 9110, 14.4); None where it says ``*``."""
+    match = _CONTENT_RANGE.fullmatch(head.headers.get("Content-Range", "").strip())
+    if not match or int(match[1]) != start:
+        raise UpstreamCannotResume(upstream, "it answers with another range than was asked for")
+    last, size = int(match[2]), None if match[3] == "*" else int(match[3])
+    if size is not None and last != size - 1:
+        raise UpstreamCannotResume(upstream, "it answers with a part of the range only")
+    return size
