@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import signal
 import sys
 import tempfile
 from collections.abc import Coroutine, Sequence
@@ -75,7 +76,7 @@ def _guarded(work: Coroutine[Any, Any, None]) -> int:
 
 
 async def _serve(config: Config) -> None:
-    await Server(config).run()
+    await Server(config).run(_stop_signal())
 
 
 async def _demonstrate(config: Config) -> None:
@@ -84,7 +85,16 @@ async def _demonstrate(config: Config) -> None:
         demo = demo_config(config, serve_demo_registry(), Path(folder))
         server = Server(demo)
         print(demo_lines(server.addresses[0], demo.data_dir), flush=True)
-        await server.run()
+        await server.run(_stop_signal())
+
+
+def _stop_signal() -> asyncio.Event:
+    """Set by SIGTERM and SIGINT."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    return stop
 
 
 def _report(error: ConfigError) -> None:

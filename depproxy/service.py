@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import signal
 import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -23,7 +22,8 @@ from depproxy.config import Config
 from depproxy.errors import DepproxyError
 from depproxy.handlers.activity import Activity
 from depproxy.logs import log_access
-from depproxy.store.data_dir import DataDir, open_data_dir
+from depproxy.store.data_dir import open_data_dir
+from depproxy.store.tree import Tree
 from depproxy.upstream.curl import CurlThread
 from depproxy.upstream.registry import open_registry
 
@@ -65,7 +65,7 @@ class Server:
         except BaseException:
             _close(self._sockets)
             raise
-        self._activity = Activity()
+        self.activity = Activity()
         self._draining = False
 
     @property
@@ -73,12 +73,12 @@ class Server:
         """``host:port`` of what it listens on."""
         return [_shown(sock) for sock in self._sockets]
 
-    async def run(self) -> None:
-        """Serve until SIGTERM or SIGINT, then let running requests end."""
-        stop = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stop.set)
+    def trees(self) -> list[Tree]:
+        """The groups' trees that are in use."""
+        return self._data.trees()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Serve until ``stop`` is set, then let running requests end."""
         disk = ThreadPoolExecutor(DISK_THREADS, "disk")
         hashing = ThreadPoolExecutor(HASHING_THREADS, "hashing")
         curl = CurlThread()
@@ -88,7 +88,7 @@ class Server:
                 proxy=proxy,
                 admin=self._admin,
                 external_url=self._config.external_url,
-                activity=self._activity,
+                activity=self.activity,
                 is_draining=lambda: self._draining,
                 log_function=log_access,
             ),
@@ -131,9 +131,9 @@ class Server:
         """Refuse new connections, let what runs end, in ``shutdown_timeout`` altogether."""
         self._draining = True
         http.stop()
-        _log.info("shutting down: %d requests are running", self._activity.count)
+        _log.info("shutting down: %d requests are running", self.activity.count)
         deadline = time.monotonic() + self._config.shutdown_timeout
-        await self._activity.wait_for_silence(self._config.shutdown_timeout)
+        await self.activity.wait_for_silence(self._config.shutdown_timeout)
         await http.close_all_connections()
         await proxy.stop(max(0.0, deadline - time.monotonic()))
 

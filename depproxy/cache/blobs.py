@@ -107,7 +107,7 @@ class Blobs:
             if stored:
                 return _Stored(stored)
             running = self._running.get((source.tree, digest))
-            status = CacheStatus.COLLAPSED if running else CacheStatus.STORED
+            status = _joining(running)
             running = running or self._start(source, digest)
             stream = _Following(running.fill, status)
             try:
@@ -144,11 +144,11 @@ class Blobs:
         """Fills under way."""
         return len(self._running)
 
-    async def finish(self, timeout: float) -> None:
-        """Wait for fills that only have to be stored, then give up on the rest."""
+    async def finish(self, patience: float) -> None:
+        """Wait ``patience`` seconds for fills that only have to be stored; give up on the rest."""
         storing = [r.task for r in self._running.values() if r.fill.state is State.VERIFIED]
         if storing:
-            await asyncio.wait(storing, timeout=timeout)
+            await asyncio.wait(storing, timeout=patience)
         tasks = [running.task for running in self._running.values()]
         for task in tasks:
             task.cancel()
@@ -175,6 +175,7 @@ class Blobs:
             disk=self._disk,
             hashing=self._hashing,
             pause=self._pause,
+            verified=partial(source.tree.census.add_blob, digest),
         )
         task = asyncio.get_running_loop().create_task(self._run(fill, source, digest))
         running = self._running[source.tree, digest] = _Running(fill, source, task)
@@ -183,7 +184,15 @@ class Blobs:
     async def _run(self, fill: Fill, source: Source, digest: Digest) -> None:
         try:
             await fill.run()
-            if fill.state is State.STORED:
-                source.tree.census.add_blob(digest, fill.written)
+            if fill.state is not State.STORED:
+                source.tree.census.remove(digest)
         finally:
             del self._running[source.tree, digest]
+
+
+def _joining(running: _Running | None) -> CacheStatus:
+    """How a request is answered that finds this fill, or none. One that only has to be synced is as
+    good as a hit: its bytes are on disk, and nothing more is asked of the upstream."""
+    if running is None:
+        return CacheStatus.STORED
+    return CacheStatus.HIT if running.fill.state is State.VERIFIED else CacheStatus.COLLAPSED

@@ -86,11 +86,15 @@ class Documents:
                     return Document(document.descriptor, document.body, CacheStatus.COLLAPSED)
             return document
 
+    async def stop(self) -> None:
+        """Give up on what is being fetched."""
+        await self._fetches.cancel()
+
     async def accept(
         self, source: Source, answer: ManifestDocument, digest: Digest | None
     ) -> Document:
-        """Judge and keep what the upstream has sent as ``digest`` (None: it does not say); where the
-        disk refuses it is served all the same.
+        """Judge and keep what the upstream has sent as ``digest`` (None: it does not say). Where
+        the disk refuses it, it is served all the same.
 
         Raises `ManifestRefused`, and `ContentMismatch` where the bytes are not what the digest
         names.

@@ -102,7 +102,9 @@ class Fill:
         disk: Executor,
         hashing: Executor,
         pause: Callable[[float], Awaitable[None]],
+        verified: Callable[[int], None],
     ) -> None:
+        """``verified`` is told the size in bytes when the digest turns out to be right."""
         self.state = State.ASKING
         self.error: DepproxyError | None = None
         self._partial = partial
@@ -112,6 +114,7 @@ class Fill:
         self._disk = disk
         self._hashing = hashing
         self._pause = pause
+        self._verified = verified
         self._loop = asyncio.get_running_loop()
         self._changed = self._loop.create_future()
         self._size_known = False
@@ -139,10 +142,11 @@ class Fill:
         """
         while True:
             self._raise_if_failed()
-            if self._size_known:
-                small = self._size is not None and self._size <= LAST_PIECE
-                if not small or self.state in _RIGHT:
-                    return self._size
+            if self.state in _RIGHT:
+                return self._partial.written
+            held_back = self._size is not None and self._size <= LAST_PIECE
+            if self._size_known and not held_back:
+                return self._size
             await self._change()
 
     async def readable_to(self, offset: int) -> int:
@@ -192,13 +196,14 @@ class Fill:
             await self._verify()
             self._settle_size(self._partial.written)
             self._become(State.VERIFIED)
+            self._verified(self._partial.written)
             await self._store()
         except DepproxyError as exc:
             self._fail(exc)
         except asyncio.CancelledError:
             self._fail(UpstreamUnreachable(self._upstream, "the server is shutting down"))
             raise
-        except Exception as exc:
+        except Exception as exc:  # noqa: BLE001 - followers must not wait for ever
             _log.exception("a fill of %s ended unexpectedly", self._partial.digest)
             self._fail(StoreError(f"the download ended unexpectedly: {exc}"))
         finally:
@@ -247,8 +252,9 @@ class Fill:
         return isinstance(error, UpstreamUnreachable | UpstreamTimeout | UpstreamCannotResume)
 
     async def _verify(self) -> None:
-        while await self._hash_step() < self._partial.written:
-            pass
+        if self._hash_task:
+            await asyncio.wait({self._hash_task})
+        await self._start_hashing()
         if not self._partial.is_right():
             raise ContentMismatch(
                 self._upstream,
@@ -260,19 +266,18 @@ class Fill:
                 self._upstream, f"it has {self._partial.written} bytes where {self._size} were told"
             )
 
-    async def _hash_step(self) -> int:
-        if self._hash_task is None:
-            self._start_hashing()
-        assert self._hash_task is not None
-        return await self._hash_task
+    def _start_hashing(self) -> asyncio.Future[int]:
+        """Hash on a thread what is on disk by now; `_hashed` goes on with what came meanwhile."""
+        task = self._loop.run_in_executor(self._hashing, self._partial.hash_written)
+        self._hash_task = task
+        task.add_done_callback(self._hashed)
+        return task
 
-    def _start_hashing(self) -> None:
-        self._hash_task = self._loop.run_in_executor(self._hashing, self._partial.hash_written)
-        self._hash_task.add_done_callback(self._hashed)
-
-    def _hashed(self, task: "asyncio.Future[int]") -> None:
-        self._hash_task = None
+    def _hashed(self, task: asyncio.Future[int]) -> None:
         failed = task.cancelled() or task.exception() is not None
+        if task is not self._hash_task:
+            return
+        self._hash_task = None
         if not failed and self.state is State.FLOWING and task.result() < self._partial.written:
             self._start_hashing()
         self._close_if_done()

@@ -28,6 +28,13 @@ class Flights(Generic[T]):
         """The task that runs for ``key``, started if there is none."""
         return self.find(key) or self.start(key, work)
 
+    async def cancel(self) -> None:
+        """Give up on everything that runs: the server stops."""
+        tasks = list(self._running.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
     def _landed(self, key: Hashable, task: "asyncio.Task[T]") -> None:
         if self._running.get(key) is task:
             del self._running[key]

@@ -58,6 +58,11 @@ class Manifests:
         self._now = wall_clock
         self._questions: Flights[Descriptor | Document] = Flights()
 
+    async def stop(self) -> None:
+        """Give up on what is being asked and fetched."""
+        await self._questions.cancel()
+        await self._documents.stop()
+
     # -- by digest ---------------------------------------------------------------------------
 
     async def by_digest(self, source: Source, digest: Digest, with_body: bool) -> Manifest:

@@ -68,7 +68,7 @@ class DependencyProxy:
         choice = self._names.choose(group, name, ns, own_hosts)
         return Source(
             group,
-            self._data.tree(group.name),
+            self._tree(group.name),
             self._registries[choice.upstream],
             Repository(choice.upstream, choice.image),
         )
@@ -97,24 +97,33 @@ class DependencyProxy:
 
     def start(self) -> None:
         """Begin what runs beside the requests."""
-        self._spawn(self._tidy())
+        for name in self._groups:
+            self._spawn(self._sweep(self._tree(GroupName(name))))
+        self._spawn(self._empty_trash())
         self._spawn(self._flush_regularly())
 
-    async def stop(self, timeout: float) -> None:
-        """Store what is about to be stored, at most for ``timeout`` seconds, and drop the rest."""
-        await self.blobs.finish(timeout)
+    async def stop(self, patience: float) -> None:
+        """Store what is about to be stored, at most for ``patience`` seconds, and drop the rest."""
+        await self.manifests.stop()
+        await self.blobs.finish(patience)
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._flush()
 
-    async def _tidy(self) -> None:
-        """After a start: what a crash left, and the first count."""
-        loop = asyncio.get_running_loop()
-        await self._empty_trash()
-        for name in self._groups:
-            tree = self._data.tree(GroupName(name))
-            await loop.run_in_executor(self._disk, _sweep_and_count, tree)
+    def _tree(self, group: GroupName) -> Tree:
+        """The group's tree; one that nobody has counted yet is counted in the background."""
+        tree = self._data.tree(group)
+        if tree.census.claim():
+            self._spawn(self._count(tree))
+        return tree
+
+    async def _count(self, tree: Tree) -> None:
+        await asyncio.get_running_loop().run_in_executor(self._disk, tree.census.walk)
+
+    async def _sweep(self, tree: Tree) -> None:
+        """After a start: what a crash left unfinished."""
+        await asyncio.get_running_loop().run_in_executor(self._disk, tree.sweep)
 
     async def _flush_regularly(self) -> None:
         loop = asyncio.get_running_loop()
@@ -137,13 +146,3 @@ class DependencyProxy:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-
-def _sweep_and_count(tree: Tree) -> None:
-    if not tree.is_there:
-        return
-    try:
-        tree.sweep()
-        tree.census.walk()
-    except StoreError as exc:
-        _log.warning("%s cannot be counted: %s", tree.group, exc)

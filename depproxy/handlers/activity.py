@@ -20,10 +20,10 @@ class Activity:
         if self.count == 0:
             self._silent.set()
 
-    async def wait_for_silence(self, timeout: float) -> bool:
-        """Whether nothing ran any more before ``timeout`` seconds had passed."""
+    async def wait_for_silence(self, patience: float) -> bool:
+        """Whether nothing ran any more before ``patience`` seconds had passed."""
         try:
-            await asyncio.wait_for(self._silent.wait(), timeout)
+            await asyncio.wait_for(self._silent.wait(), patience)
         except TimeoutError:
             return False
         return True

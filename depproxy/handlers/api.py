@@ -1,7 +1,5 @@
 """GitLab's API: ``/api/v4/groups/<group>/dependency_proxy/…``"""
 
-from urllib.parse import unquote
-
 from depproxy.access.admin import AdminToken
 from depproxy.cache.proxy import DependencyProxy
 from depproxy.errors import NameInvalid, NameUnknown
@@ -25,7 +23,7 @@ class CacheHandler(ApiErrors, ProxyHandler):
             self.answer(401, "Unauthorized")
             return
         try:
-            found = self.proxy.group(GroupName.parse(unquote(group)))
+            found = self.proxy.group(GroupName.parse(group))
         except (NameInvalid, NameUnknown):
             self.answer(404, "Group Not Found")
             return

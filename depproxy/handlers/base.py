@@ -116,6 +116,10 @@ class OciErrors(BaseHandler):
 class ApiErrors(BaseHandler):
     """Everything below ``/api/``: GitLab's way, ``{"message": "404 Not Found"}``."""
 
+    def decode_argument(self, value: bytes, name: str | None = None) -> str:
+        """What is no UTF-8 is no name; Tornado would answer before anybody was asked who he is."""
+        return value.decode("utf-8", "replace")
+
     def answer(self, status: int, reason: str, **fields: object) -> None:
         """A status with its message, and whatever else is to be told."""
         self.set_status(status)

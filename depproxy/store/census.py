@@ -25,13 +25,14 @@ class Census:
     """The blobs of one tree, by name. Adding twice is adding once, so a walk and what happens
     meanwhile cannot disagree. Safe to use from any thread."""
 
-    def __init__(self, tree: Directory) -> None:
+    def __init__(self, tree: Directory, *, exact: bool) -> None:
         self._tree = tree
+        self._claimed = exact
         self._lock = threading.Lock()
         self._sizes: dict[bytes, int] = {}
         self._manifests: set[bytes] = set()
         self._total = 0
-        self._exact = False
+        self._exact = exact
 
     def add_blob(self, digest: Digest, size: int) -> None:
         """A blob, of a layer or of a manifest, has appeared."""
@@ -51,6 +52,12 @@ class Census:
         with self._lock:
             manifests = sum(1 for name in self._manifests if name in self._sizes)
             return Totals(manifests, len(self._sizes) - manifests, self._total, self._exact)
+
+    def claim(self) -> bool:
+        """Whether the caller is to `walk`: True for the first one, if there is need to."""
+        with self._lock:
+            claimed, self._claimed = self._claimed, True
+            return not claimed
 
     def walk(self) -> None:
         """Count what was there before. Blocks for as long as reading all folders takes."""

@@ -67,16 +67,19 @@ class DataDir:
         path = f"groups/{group}/-"
         with self._guard:
             known = self._trees.get(group)
+            is_new = False
             for _ in range(3):
                 try:
                     if known and known.is_at(os.stat(path, dir_fd=self._fd)):
                         return known
-                    known = Tree(group, os.open(path, DIRECTORY, dir_fd=self._fd))
+                    fd = os.open(path, DIRECTORY, dir_fd=self._fd)
+                    known = Tree(group, fd, is_new=is_new)
                     self._trees[group] = known
                     return known
                 except FileNotFoundError:
                     try:
                         make_directories(path, self._fd)
+                        is_new = True
                     except OSError:
                         break
                 except OSError:

@@ -23,14 +23,15 @@ class Tree:
     Its directory stays open as long as a fill or a reader works in it.
     """
 
-    def __init__(self, group: GroupName, fd: int) -> None:
-        """``fd`` becomes the tree's own; -1 makes an empty tree that takes nothing."""
+    def __init__(self, group: GroupName, fd: int, *, is_new: bool = False) -> None:
+        """``fd`` becomes the tree's own; -1 makes an empty tree that takes nothing. One that
+        ``is_new`` has nothing in it that would have to be counted."""
         self.group = group
         self._directory = Directory(fd)
         self.blobs = Blobs(self._directory)
         self.pointers = Pointers(self._directory)
         self.times = Times(self._directory)
-        self.census = Census(self._directory)
+        self.census = Census(self._directory, exact=is_new or fd < 0)
 
     @property
     def is_there(self) -> bool:
@@ -42,7 +43,10 @@ class Tree:
         return Partial(self._directory, digest)
 
     def store(self, digest: Digest, data: bytes) -> None:
-        """Make a blob of bytes at hand. Raises `StoreError`, also where they are not the digest's."""
+        """Make a blob of bytes at hand.
+
+        Raises `StoreError`, also where they are not what the digest names.
+        """
         partial = self.begin(digest)
         try:
             partial.reserve(len(data))

@@ -69,12 +69,26 @@ class CurlThread:
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
+        self._clients: list[CurlAsyncHTTPClient] = []
         self._thread = threading.Thread(target=self._run, name="upstream", daemon=True)
         self._thread.start()
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
         self._loop.run_forever()
+        left = asyncio.all_tasks(self._loop)
+        for task in left:
+            task.cancel()
+        self._loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+        for client in self._clients:
+            client.close()
+        self._loop.close()
+
+    def client(self, max_connections: int) -> CurlAsyncHTTPClient:
+        """A pool of connections, closed with the thread. To be called on the thread."""
+        client = CurlAsyncHTTPClient(force_instance=True, max_clients=max_connections)
+        self._clients.append(client)
+        return client
 
     async def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Run ``work`` on the thread's loop; a cancelled caller cancels it there."""
@@ -116,15 +130,6 @@ class CurlTransport:
         """See `Transport`."""
         return await self._thread.run(self._send(request, choose_sink))
 
-    async def close(self) -> None:
-        """Close every connection. No transfer may be under way."""
-        await self._thread.run(self._close())
-
-    async def _close(self) -> None:
-        for client in self._clients.values():
-            client.close()
-        self._clients.clear()
-
     async def _send(self, request: Request, choose_sink: ChooseSink) -> Head:
         loop = asyncio.get_running_loop()
         exchange = _Exchange(choose_sink, loop)
@@ -144,6 +149,7 @@ class CurlTransport:
                 raise_error=False,
             )
         )
+        fetch.add_done_callback(_seen)
         try:
             while not fetch.done():
                 left = exchange.patience(self._stall_timeout)
@@ -152,16 +158,14 @@ class CurlTransport:
                         self._upstream, f"it sent nothing for {self._stall_timeout:g} s"
                     )
                 await asyncio.wait({fetch}, timeout=left)
-            return exchange.result(self._translate(fetch.result(), exchange))
+            return exchange.result(self._translate(fetch.exception(), exchange))
         finally:
             exchange.close()
 
     def _client(self, foreign: bool) -> CurlAsyncHTTPClient:
         """Redirect targets have connections of their own: reused ones were checked alike."""
         if foreign not in self._clients:
-            self._clients[foreign] = CurlAsyncHTTPClient(
-                force_instance=True, max_clients=self._max_connections
-            )
+            self._clients[foreign] = self._thread.client(self._max_connections)
         return self._clients[foreign]
 
     def _prepare(self, request: Request, exchange: "_Exchange", curl: pycurl.Curl) -> None:
@@ -196,7 +200,7 @@ class CurlTransport:
                     + self._advice(reach),
                 )
                 return pycurl.SOCKET_BAD
-            return socket.socket(family, kind, protocol)
+            return exchange.keep(socket.socket(family, kind, protocol))
         except (OSError, ValueError, IndexError, TypeError):
             return pycurl.SOCKET_BAD
 
@@ -205,11 +209,14 @@ class CurlTransport:
             return ""
         return f"; if it is right, add the host to upstreams.{self._upstream}.redirect_hosts"
 
-    def _translate(self, response: HTTPResponse, exchange: "_Exchange") -> UpstreamError | None:
+    def _translate(
+        self, error: BaseException | None, exchange: "_Exchange"
+    ) -> UpstreamError | None:
         """The only place where curl's errors become ours."""
-        error = response.error
-        if not isinstance(error, CurlError):
+        if error is None:
             return None
+        if not isinstance(error, CurlError):
+            return UpstreamSenseless(self._upstream, f"it cannot be asked so: {error}")
         if exchange.no_way and exchange.head is None:
             return exchange.no_way
         text = str(error.message or error)
@@ -248,6 +255,7 @@ class _Exchange:
         self._header_bytes = 0
         self._pieces = bytearray()
         self._flush_timer: asyncio.TimerHandle | None = None
+        self._sockets: list[socket.socket] = []
         self._started = 0.0
         self._progress = 0.0
 
@@ -266,6 +274,11 @@ class _Exchange:
             return stall_timeout
         since = max(self._progress, self._started + connected)
         return since + stall_timeout - self._loop.time()
+
+    def keep(self, sock: socket.socket) -> socket.socket:
+        """pycurl duplicates the descriptor; this one is closed with the exchange."""
+        self._sockets.append(sock)
+        return sock
 
     def on_header(self, raw: bytes) -> int:
         """libcurl's HEADERFUNCTION: one line at a time, the empty one ends the head."""
@@ -344,5 +357,13 @@ class _Exchange:
         """Nothing reaches the sink from here on."""
         self._closed = True
         self._curl = None
+        for sock in self._sockets:
+            sock.close()
         if self._flush_timer:
             self._flush_timer.cancel()
+
+
+def _seen(fetch: asyncio.Future[HTTPResponse]) -> None:
+    """A transfer that was given up ends some time later: its error has been reported already."""
+    if not fetch.cancelled():
+        fetch.exception()

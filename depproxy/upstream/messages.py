@@ -80,7 +80,7 @@ class Answer:
 
 
 class Sink(Protocol):
-    """Where a body goes, called on the thread that receives it. What it raises ends the transfer."""
+    """Where a body goes, on the thread that receives it. What it raises ends the transfer."""
 
     def write(self, data: memoryview, /) -> None: ...
 

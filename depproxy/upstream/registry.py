@@ -85,7 +85,7 @@ class Registry:
     async def ask_manifest(
         self, image: ImageName, reference: Tag | Digest
     ) -> ManifestHead | ManifestDocument:
-        """What a reference means now: by HEAD; by GET where HEAD is refused or brings too little."""
+        """What a reference means now: by HEAD, or GET where that is refused or tells too little."""
         resource = f"manifests/{reference}"
         answer = await self._small_talk("HEAD", image, resource, {"Accept": ACCEPT})
         if answer.status == 200:

@@ -1,0 +1,535 @@
+"""The configuration file: its defaults, and every problem at once with its dotted path."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from depproxy.config import (
+    Address,
+    AuthConfig,
+    Config,
+    Credentials,
+    GroupConfig,
+    HousekeepingConfig,
+    LogConfig,
+    MetricsConfig,
+    MirrorConfig,
+    TlsConfig,
+    UpstreamConfig,
+    load_config,
+)
+from depproxy.errors import ConfigError
+from depproxy.oci.names import GroupName
+
+Load = Callable[[str], Config]
+Problems = Callable[[str], list[str]]
+
+DOCKER_HUB = UpstreamConfig(
+    name="docker.io",
+    url="https://registry-1.docker.io",
+    aliases=("index.docker.io", "registry-1.docker.io"),
+    credentials=Credentials(username=None, password_file=None, password_env=None),
+    ca_file=None,
+    proxy=None,
+    trusted_realms=("auth.docker.io",),
+    redirect_hosts=(),
+    connect_timeout=10,
+    revalidate_timeout=2,
+    stall_timeout=30,
+    max_connections=64,
+)
+
+MYGROUP = GroupConfig(
+    name=GroupName("mygroup"),
+    visibility="public",
+    readers=(),
+    owners=(),
+    upstreams=("docker.io",),
+    credentials={},
+    revalidate_after=0,
+    stale_for=None,
+    refused_stale_for=24 * 3600,
+    not_found_ttl=10,
+    expire_after=None,
+    max_size=None,
+    allow=(),
+    deny=(),
+)
+
+DEFAULTS = Config(
+    listen=(Address(host="127.0.0.1", port=8080),),
+    external_url="http://localhost:8080",
+    data_dir=Path("data"),
+    tls=TlsConfig(certificate=None, key=None),
+    log=LogConfig(format="text", level="info"),
+    trusted_proxies=(),
+    shutdown_timeout=30,
+    upstreams={"docker.io": DOCKER_HUB},
+    groups={},
+    mirror=MirrorConfig(group=None),
+    auth=AuthConfig(users_file=None, token_lifetime=15 * 60),
+    metrics=MetricsConfig(listen=None),
+    housekeeping=HousekeepingConfig(interval=3600, grace=3600, min_free=2**30),
+)
+
+WRITTEN_OUT = """
+listen: 127.0.0.1:8080
+external_url: http://localhost:8080
+data_dir: data
+tls: {certificate: null, key: null}
+log: {format: text, level: info}
+trusted_proxies: []
+shutdown_timeout: 30s
+upstreams:
+  docker.io:
+    url: https://registry-1.docker.io
+    aliases: [index.docker.io, registry-1.docker.io]
+    username: null
+    password_file: null
+    password_env: null
+    ca_file: null
+    proxy: null
+    trusted_realms: [auth.docker.io]
+    redirect_hosts: []
+    connect_timeout: 10s
+    revalidate_timeout: 2s
+    stall_timeout: 30s
+    max_connections: 64
+groups:
+  mygroup:
+    visibility: public
+    readers: []
+    owners: []
+    upstreams: [docker.io]
+    credentials: {}
+    revalidate_after: 0s
+    stale_for: null
+    refused_stale_for: 24h
+    not_found_ttl: 10s
+    expire_after: null
+    max_size: null
+    allow: []
+    deny: []
+mirror: {group: null}
+auth: {users_file: null, token_lifetime: 15m}
+metrics: {listen: null}
+housekeeping:
+  interval: 1h
+  grace: 1h
+  min_free: 1GiB
+"""
+
+
+@pytest.fixture
+def load(tmp_path: Path) -> Load:
+    def from_text(text: str) -> Config:
+        file = tmp_path / "depproxy.yml"
+        file.write_text(text, encoding="utf-8")
+        return load_config(file)
+
+    return from_text
+
+
+@pytest.fixture
+def problems(load: Load) -> Problems:
+    def of_text(text: str) -> list[str]:
+        with pytest.raises(ConfigError) as caught:
+            load(text)
+        return list(caught.value.problems)
+
+    return of_text
+
+
+def paths(problems: list[str]) -> list[str]:
+    """The dotted paths in front of the problems."""
+    return [problem.split(": ")[0] for problem in problems]
+
+
+@pytest.mark.parametrize("text", ["", "{}", "# nothing\n", "---\n"])
+def test_every_key_may_be_left_out(load: Load, text: str) -> None:
+    assert load(text) == DEFAULTS
+
+
+def test_the_defaults_written_out_are_the_defaults(load: Load) -> None:
+    config = load(WRITTEN_OUT)
+    assert config.groups == {"mygroup": MYGROUP}
+    assert config == load("groups: {mygroup: {}}")
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["tls", "log", "upstreams", "groups", "mirror", "auth", "metrics", "housekeeping", "listen"]
+    + ["external_url", "data_dir", "trusted_proxies", "shutdown_timeout"],
+)
+def test_a_key_without_a_value_is_a_key_left_out(load: Load, key: str) -> None:
+    assert load(f"{key}:\n") == DEFAULTS
+
+
+def test_a_group_or_an_upstream_without_a_value_has_the_defaults(load: Load) -> None:
+    config = load("groups:\n  mygroup:\nupstreams:\n  docker.io:\n  quay.io:\n")
+    assert config.groups == {"mygroup": MYGROUP}
+    assert config.upstreams["docker.io"] == DOCKER_HUB
+    assert config.upstreams["quay.io"].url == "https://quay.io"
+
+
+def test_docker_io_exists_unnamed_and_keeps_what_its_entry_leaves_out(load: Load) -> None:
+    config = load("upstreams: {docker.io: {stall_timeout: 5s}, quay.io: {}}")
+    hub = config.upstreams["docker.io"]
+    assert hub.stall_timeout == 5
+    assert (hub.url, hub.aliases) == (DOCKER_HUB.url, DOCKER_HUB.aliases)
+    assert hub.trusted_realms == DOCKER_HUB.trusted_realms
+    assert list(load("upstreams: {quay.io: {}}").upstreams) == ["docker.io", "quay.io"]
+
+
+def test_any_other_upstream_is_at_its_own_name_without_aliases_and_realms(load: Load) -> None:
+    assert load("upstreams: {quay.io: {}}").upstreams["quay.io"] == UpstreamConfig(
+        name="quay.io",
+        url="https://quay.io",
+        aliases=(),
+        trusted_realms=(),
+        connect_timeout=10,
+        revalidate_timeout=2,
+        stall_timeout=30,
+        max_connections=64,
+    )
+
+
+def test_an_empty_list_is_a_value(load: Load) -> None:
+    hub = load("upstreams: {docker.io: {aliases: [], trusted_realms: []}}").upstreams["docker.io"]
+    assert (hub.aliases, hub.trusted_realms) == ((), ())
+
+
+def test_what_is_set_is_in_force(load: Load) -> None:
+    config = load(
+        """
+        listen: [0.0.0.0:5000]
+        external_url: https://proxy.example.org/
+        data_dir: /srv/depproxy
+        log: {format: json, level: debug}
+        shutdown_timeout: 1m
+        upstreams: {quay.io: {url: 'http://10.0.0.1:5000', aliases: ['q:5000'], max_connections: 8}}
+        groups: {acme/platform: {upstreams: [quay.io], revalidate_after: 5m, stale_for: 90d}}
+        """
+    )
+    assert config.listen == (Address(host="0.0.0.0", port=5000),)
+    assert (config.external_url, config.data_dir) == (
+        "https://proxy.example.org",
+        Path("/srv/depproxy"),
+    )
+    assert config.log == LogConfig("json", "debug")
+    assert config.shutdown_timeout == 60
+    quay = config.upstreams["quay.io"]
+    assert (quay.url, quay.aliases, quay.max_connections) == (
+        "http://10.0.0.1:5000",
+        ("q:5000",),
+        8,
+    )
+    group = config.groups["acme/platform"]
+    assert (group.upstreams, group.revalidate_after, group.stale_for) == (
+        ("quay.io",),
+        300,
+        90 * 86400,
+    )
+
+
+def test_only_groups_that_the_file_names_exist(load: Load) -> None:
+    assert list(load("groups: {a: {}, a/b: {}}").groups) == ["a", "a/b"]
+
+
+def test_a_group_inherits_nothing_from_its_parent(load: Load) -> None:
+    groups = load("groups: {a: {stale_for: 1h}, a/b: {}}").groups
+    assert groups["a/b"].stale_for is None
+
+
+def test_every_problem_is_reported_at_once_with_its_dotted_path(problems: Problems) -> None:
+    found = problems(
+        """
+        listen: nowhere
+        log: {format: xml, level: 5}
+        shutdown_timeout: 30
+        upstreams:
+          quay.io: {url: quay.io, stall_timeout: 0s, max_connections: 0}
+          localhost: {}
+        groups:
+          Acme: {}
+          acme: {upstreams: [ghcr.io], visibility: secret, readers: bob, stale_for: soon}
+        auth: {token_lifetime: 1m}
+        housekeeping: {min_free: lots}
+        extra: 1
+        """
+    )
+    assert sorted(paths(found)) == [
+        "auth.token_lifetime",
+        "extra",
+        "groups.Acme",
+        "groups.acme.readers",
+        "groups.acme.stale_for",
+        "groups.acme.upstreams",
+        "groups.acme.visibility",
+        "housekeeping.min_free",
+        "listen",
+        "log.format",
+        "log.level",
+        "shutdown_timeout",
+        "upstreams.localhost",
+        "upstreams.quay.io.max_connections",
+        "upstreams.quay.io.stall_timeout",
+        "upstreams.quay.io.url",
+    ]
+
+
+def test_a_problem_says_what_was_expected_and_what_is_there(problems: Problems) -> None:
+    [problem] = problems("shutdown_timeout: soon")
+    assert problem.startswith("shutdown_timeout: expected a duration such as 30s")
+    assert "'soon'" in problem
+
+
+def test_a_wrong_item_of_a_list_has_its_number(problems: Problems) -> None:
+    found = problems("upstreams: {docker.io: {redirect_hosts: [cdn.example.org, 'a b', 5]}}")
+    assert paths(found) == [
+        "upstreams.docker.io.redirect_hosts[1]",
+        "upstreams.docker.io.redirect_hosts[2]",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "path", "nearest"),
+    [
+        ("listne: 127.0.0.1:80", "listne", "listen"),
+        ("group: {}", "group", "groups"),
+        ("groups: {a: {upstream: [docker.io]}}", "groups.a.upstream", "upstreams"),
+        ("groups: {a: {revalidate-after: 1s}}", "groups.a.revalidate-after", "revalidate_after"),
+        ("upstreams: {quay.io: {uri: x}}", "upstreams.quay.io.uri", "url"),
+        ("log: {Level: info}", "log.Level", "level"),
+        ("housekeeping: {minfree: 1GiB}", "housekeeping.minfree", "min_free"),
+    ],
+)
+def test_an_unknown_key_gets_the_nearest_known_one_suggested(
+    problems: Problems, text: str, path: str, nearest: str
+) -> None:
+    assert problems(text) == [f"{path}: unknown key; did you mean '{nearest}'?"]
+
+
+def test_an_unknown_key_that_is_near_to_nothing_gets_them_all(problems: Problems) -> None:
+    [problem] = problems("log: {zzz: 1}")
+    assert problem == "log.zzz: unknown key; known are format, level"
+
+
+@pytest.mark.parametrize("text", ["upstreams: {quay.io: {password: x}}", "8080: x", "true: x"])
+def test_a_key_that_does_not_exist_is_a_problem_whatever_it_is(
+    problems: Problems, text: str
+) -> None:
+    [problem] = problems(text)
+    assert "unknown key" in problem
+
+
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [
+        ("just words", "the file"),
+        ("[1, 2]", "the file"),
+        ("log: text", "log"),
+        ("groups: [mygroup]", "groups"),
+        ("groups: {mygroup: docker.io}", "groups.mygroup"),
+        ("upstreams: {quay.io: https://quay.io}", "upstreams.quay.io"),
+    ],
+)
+def test_where_a_mapping_belongs_nothing_else_will_do(
+    problems: Problems, text: str, path: str
+) -> None:
+    [problem] = problems(text)
+    assert problem.startswith(f"{path}: expected a mapping")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "data_dir: a\ndata_dir: b\n",
+        "groups:\n  acme: {}\n  acme: {}\n",
+        "groups: {acme: {stale_for: 1h, stale_for: 2h}}",
+    ],
+)
+def test_a_key_that_stands_twice_is_a_problem(problems: Problems, text: str) -> None:
+    [problem] = problems(text)
+    assert "twice" in problem
+    assert "line " in problem
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["Acme", "acme/", "/acme", "acme//b", "a b", "-", "dependency_proxy", "acme/dependency_proxy"],
+)
+def test_a_groups_name_follows_the_grammar(problems: Problems, name: str) -> None:
+    [problem] = problems(f"groups: {{'{name}': {{}}}}")
+    assert problem.startswith(f"groups.{name}: key: expected a group's name")
+
+
+@pytest.mark.parametrize("name", ["localhost", "quay.io:443", "Quay.io", "https://quay.io"])
+def test_an_upstreams_name_is_a_dotted_host_without_a_port(problems: Problems, name: str) -> None:
+    [problem] = problems(f"upstreams: {{'{name}': {{}}}}")
+    assert problem.startswith(f"upstreams.{name}: key: expected a host name with a dot")
+
+
+@pytest.mark.parametrize("listed", ["[ghcr.io]", "[]", "[docker.io, docker.io]"])
+def test_a_group_lists_upstreams_that_exist_each_once(problems: Problems, listed: str) -> None:
+    assert "groups.a.upstreams" in paths(problems(f"groups: {{a: {{upstreams: {listed}}}}}"))
+
+
+@pytest.mark.parametrize(
+    ("upstreams", "path"),
+    [
+        ("quay.io: {aliases: [docker.io]}", "upstreams.quay.io.aliases"),
+        ("quay.io: {aliases: ['docker.io:443']}", "upstreams.quay.io.aliases"),
+        ("quay.io: {aliases: [index.docker.io]}", "upstreams.quay.io.aliases"),
+        ("quay.io: {aliases: ['q:1']}, ghcr.io: {aliases: ['q:1']}", "upstreams.ghcr.io.aliases"),
+        ("quay.io: {aliases: [q]}, ghcr.io: {aliases: ['q:443']}", "upstreams.ghcr.io.aliases"),
+    ],
+)
+def test_an_alias_belongs_to_one_upstream_only(
+    problems: Problems, upstreams: str, path: str
+) -> None:
+    assert paths(problems(f"upstreams: {{{upstreams}}}")) == [path]
+
+
+def test_an_alias_may_repeat_its_own_upstream(load: Load) -> None:
+    quay = load("upstreams: {quay.io: {aliases: [quay.io, 'quay.io:443', 'quay.io:8443']}}")
+    assert quay.upstreams["quay.io"].aliases == ("quay.io", "quay.io:443", "quay.io:8443")
+
+
+@pytest.mark.parametrize(
+    ("entry", "path"),
+    [
+        ("username: me", "upstreams.quay.io.password_file"),
+        ("password_file: secret", "upstreams.quay.io.username"),
+        (
+            "username: me, password_file: secret, password_env: SECRET",
+            "upstreams.quay.io.password_env",
+        ),
+    ],
+)
+def test_credentials_are_a_name_and_one_place_for_the_password(
+    problems: Problems, entry: str, path: str
+) -> None:
+    assert path in paths(problems(f"upstreams: {{quay.io: {{{entry}}}}}"))
+
+
+@pytest.mark.parametrize(("given", "missing"), [("certificate", "key"), ("key", "certificate")])
+def test_certificate_and_key_go_together(problems: Problems, given: str, missing: str) -> None:
+    assert f"tls.{missing}" in paths(problems(f"tls: {{{given}: x.pem}}"))
+
+
+def test_a_token_lives_at_least_five_minutes(problems: Problems) -> None:
+    [problem] = problems("auth: {token_lifetime: 4m}")
+    assert problem.startswith("auth.token_lifetime: expected a duration of at least 5m")
+
+
+def test_the_mirrors_group_is_one_of_the_groups(problems: Problems) -> None:
+    found = problems("groups: {a: {}}\nmirror: {group: b}")
+    assert "mirror.group: expected one of the groups, found 'b'" in found
+
+
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [
+        ("listen: [127.0.0.1:80, 127.0.0.1:81]", "listen"),
+        ("listen: unix:/run/depproxy.sock", "listen"),
+        ("trusted_proxies: [10.0.0.0/8]", "trusted_proxies"),
+        ("auth: {users_file: users}", "auth.users_file"),
+        ("auth: {token_lifetime: 20m}", "auth.token_lifetime"),
+        ("metrics: {listen: '127.0.0.1:9090'}", "metrics.listen"),
+        ("groups: {a: {}}\nmirror: {group: a}", "mirror.group"),
+        ("housekeeping: {interval: 2h}", "housekeeping.interval"),
+        ("housekeeping: {grace: 2h}", "housekeeping.grace"),
+        ("housekeeping: {min_free: 2GiB}", "housekeeping.min_free"),
+        ("upstreams: {quay.io: {ca_file: ca.pem}}", "upstreams.quay.io.ca_file"),
+        ("upstreams: {docker.io: {proxy: 'http://proxy:3128'}}", "upstreams.docker.io.proxy"),
+        (
+            "upstreams: {docker.io: {username: me, password_file: secret}}",
+            "upstreams.docker.io.username",
+        ),
+        ("groups: {a: {visibility: private}}", "groups.a.visibility"),
+        ("groups: {a: {readers: [bob]}}", "groups.a.readers"),
+        ("groups: {a: {owners: [bob]}}", "groups.a.owners"),
+        ("groups: {a: {refused_stale_for: 1h}}", "groups.a.refused_stale_for"),
+        ("groups: {a: {expire_after: 90d}}", "groups.a.expire_after"),
+        ("groups: {a: {max_size: 50GiB}}", "groups.a.max_size"),
+        ("groups: {a: {allow: [library/*]}}", "groups.a.allow"),
+        ("groups: {a: {deny: ['*']}}", "groups.a.deny"),
+        (
+            "groups: {a: {credentials: {docker.io: {username: me, password_env: SECRET}}}}",
+            "groups.a.credentials",
+        ),
+        (
+            "upstreams: {quay.io: }\ngroups: {a: {upstreams: [docker.io, quay.io]}}",
+            "groups.a.upstreams",
+        ),
+    ],
+)
+def test_a_key_that_has_no_effect_yet_is_a_problem(
+    problems: Problems, text: str, path: str
+) -> None:
+    [problem] = problems(text)
+    assert problem.startswith(f"{path}: ")
+    assert problem.endswith("not supported yet")
+
+
+def test_keys_without_effect_are_reported_with_the_other_problems(problems: Problems) -> None:
+    found = problems("shutdown_timeout: x\ntls: {certificate: c, key: k}\nnonsense: 1")
+    assert paths(found) == ["shutdown_timeout", "nonsense", "tls.certificate", "tls.key"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "listen: [",
+        "a: b: c",
+        "\tlisten: x",
+        "--- a\n--- b\n",
+        "&a [*b]",
+        "!!python/object:os.system {}",
+        "listen: !unknown x",
+        "2001-99-99",
+        "? [a]\n: b",
+        "[" * 10_000,
+        "\x01",
+    ],
+    ids=lambda text: repr(text[:20]),
+)
+def test_what_is_not_yaml_is_one_problem(problems: Problems, text: str) -> None:
+    [problem] = problems(text)
+    assert problem.startswith("is not YAML: ")
+    assert "\n" not in problem
+
+
+@pytest.mark.parametrize("text", ["a: !!bool maybe", "a: !!timestamp soon", "a: !!int ''"])
+def test_a_value_that_belies_its_yaml_tag_is_a_problem_too(problems: Problems, text: str) -> None:
+    assert problems(text)
+
+
+def test_bytes_that_are_no_text_are_one_problem(tmp_path: Path) -> None:
+    file = tmp_path / "depproxy.yml"
+    file.write_bytes(b"\xff\x00\x80listen")
+    with pytest.raises(ConfigError) as caught:
+        load_config(file)
+    assert len(caught.value.problems) == 1
+
+
+def test_a_missing_file_or_a_folder_cannot_be_read(tmp_path: Path) -> None:
+    for file in (tmp_path / "missing.yml", tmp_path):
+        with pytest.raises(ConfigError) as caught:
+            load_config(file)
+        assert caught.value.source == str(file)
+        [problem] = caught.value.problems
+        assert problem.startswith("cannot be read: ")
+
+
+def test_the_file_that_comes_with_the_program_loads() -> None:
+    config = load_config(Path(__file__).parents[2] / "conf" / "depproxy.yml")
+    assert config == Config(
+        listen=DEFAULTS.listen,
+        external_url=DEFAULTS.external_url,
+        data_dir=DEFAULTS.data_dir,
+        upstreams=DEFAULTS.upstreams,
+        groups={"mygroup": MYGROUP},
+    )

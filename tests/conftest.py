@@ -1,0 +1,58 @@
+"""Fixtures: an honest registry, a server in front of it, and a log that must stay clean."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from depproxy.demo.image import Image, make_image
+from tests.fakes.registry import FakeRegistry
+from tests.running import RunningServer, Start, write_config
+
+
+@pytest.fixture
+def registry() -> Iterator[FakeRegistry]:
+    with FakeRegistry() as fake:
+        yield fake
+
+
+@pytest.fixture
+def start(registry: FakeRegistry, tmp_path: Path) -> Iterator[Start]:
+    """Start a server in front of the registry; keywords as `write_config` takes them. A second
+    start works on the same data folder, so the first must have been stopped."""
+    with ExitStack() as stack:
+
+        def start_one(*, group: str = "", extra: str = "", upstream: str = "") -> RunningServer:
+            config = write_config(tmp_path, upstream or registry.url, group=group, extra=extra)
+            return stack.enter_context(RunningServer(config))
+
+        yield start_one
+
+
+@pytest.fixture
+def server(start: Start) -> RunningServer:
+    """A server with the default policy."""
+    return start()
+
+
+@pytest.fixture
+def image() -> Image:
+    return make_image("A test speaks.", {"file": b"of a layer of its own"})
+
+
+@pytest.fixture
+def hello(registry: FakeRegistry, image: Image) -> Image:
+    """An image that the registry has as ``library/hello:latest``."""
+    registry.add_image("library/hello", "latest", image)
+    return image
+
+
+@pytest.fixture(autouse=True)
+def log_has_no_errors(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """Nothing may go wrong unnoticed: an error in the log fails the test."""
+    caplog.set_level(logging.INFO)
+    yield
+    errors = [r.getMessage() for r in caplog.get_records("call") if r.levelno >= logging.ERROR]
+    assert not errors

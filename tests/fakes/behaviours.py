@@ -1,0 +1,120 @@
+"""Ways in which a registry misbehaves."""
+
+import asyncio
+import threading
+
+from tests.fakes.registry import Behaviour, Exchange
+
+
+class Gate:
+    """Holds an answer back until the test opens it."""
+
+    def __init__(self) -> None:
+        self._open = threading.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._event: asyncio.Event | None = None
+        self.reached = threading.Event()
+
+    def open(self) -> None:
+        self._open.set()
+        if self._loop and self._event:
+            self._loop.call_soon_threadsafe(self._event.set)
+
+    async def wait(self) -> None:
+        self._loop, self._event = asyncio.get_running_loop(), self._event or asyncio.Event()
+        self.reached.set()
+        if not self._open.is_set():
+            await self._event.wait()
+
+
+def status(code: int, headers: dict[str, str] | None = None, body: bytes = b"") -> Behaviour:
+    """Always the same answer."""
+
+    async def behave(exchange: Exchange) -> None:
+        await exchange.send(code, headers, body)
+
+    return behave
+
+
+def redirect(location: str, code: int = 307) -> Behaviour:
+    return status(code, {"Location": location})
+
+
+def hold(gate: Gate) -> Behaviour:
+    """Honest, but not before the gate opens."""
+
+    async def behave(exchange: Exchange) -> None:
+        await gate.wait()
+        await exchange.registry.answer_honestly(exchange)
+
+    return behave
+
+
+def hang() -> Behaviour:
+    """No answer, ever."""
+
+    async def behave(exchange: Exchange) -> None:
+        await asyncio.Event().wait()
+
+    return behave
+
+
+def reset() -> Behaviour:
+    """A reset before the first byte."""
+
+    async def behave(exchange: Exchange) -> None:
+        exchange.reset()
+
+    return behave
+
+
+def blob_until(
+    count: int, then: str, *, gate: Gate | None = None, ranges: bool = True
+) -> Behaviour:
+    """The first ``count`` bytes of what was asked for, then ``close``, ``reset``, ``hang``, or
+    ``hold`` until the gate opens and the rest follows."""
+
+    async def behave(exchange: Exchange) -> None:
+        data = exchange.registry.blob(exchange.seen.path.rpartition("/")[2])
+        asked = exchange.seen.headers.get("range", "")
+        start = int(asked.removeprefix("bytes=").partition("-")[0]) if asked and ranges else 0
+        headers = {"Content-Length": str(len(data) - start)}
+        if start:
+            headers["Content-Range"] = f"bytes {start}-{len(data) - 1}/{len(data)}"
+        await exchange.send_head(206 if start else 200, headers)
+        await exchange.send_body(data[start : start + count])
+        match then:
+            case "close":
+                exchange.close()
+            case "reset":
+                exchange.reset()
+            case "hang":
+                await asyncio.Event().wait()
+            case "hold":
+                assert gate
+                await gate.wait()
+                await exchange.send_body(data[start + count :])
+
+    return behave
+
+
+def blob_bytes(data: bytes, headers: dict[str, str] | None = None) -> Behaviour:
+    """Other bytes than were asked for."""
+    return status(200, headers, data)
+
+
+def chunked(data: bytes) -> Behaviour:
+    """A body whose length nobody tells; to HEAD neither."""
+
+    async def behave(exchange: Exchange) -> None:
+        await exchange.send_head(200, {"Transfer-Encoding": "chunked"})
+        if exchange.seen.method == "HEAD":
+            return
+        for start in range(0, len(data), 50_000):
+            piece = data[start : start + 50_000]
+            exchange.writer.write(b"%x\r\n%s\r\n" % (len(piece), piece))
+            await exchange.writer.drain()
+        exchange.writer.write(b"0\r\n\r\n")
+        await exchange.writer.drain()
+
+    return behave

@@ -1,0 +1,121 @@
+"""Paths below ``/v2/``: where the group ends, where the image ends, what is decoded and when."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from depproxy.errors import InvalidRequest, NameInvalid
+from depproxy.handlers.paths import parse_registry_path, resource_kind
+
+PREFIX = "/v2/acme/dependency_proxy/containers"
+
+
+@pytest.mark.parametrize(
+    ("path", "kind", "group", "image", "reference"),
+    [
+        (f"{PREFIX}/alpine/manifests/latest", "manifests", "acme", "alpine", "latest"),
+        (f"{PREFIX}/alpine/blobs/sha256:abc", "blobs", "acme", "alpine", "sha256:abc"),
+        (f"{PREFIX}/alpine/referrers/sha256:abc", "referrers", "acme", "alpine", "sha256:abc"),
+        (f"{PREFIX}/alpine/tags/list", "tags", "acme", "alpine", ""),
+        (f"{PREFIX}/quay.io/a/b/manifests/1.0", "manifests", "acme", "quay.io/a/b", "1.0"),
+        ("/v2/a/b/c/dependency_proxy/containers/x/blobs/y", "blobs", "a/b/c", "x", "y"),
+        ("/v2/library/alpine/manifests/latest", "manifests", None, "library/alpine", "latest"),
+        ("/v2/alpine/tags/list", "tags", None, "alpine", ""),
+    ],
+)
+def test_a_path_names_group_image_and_reference(
+    path: str, kind: str, group: str | None, image: str, reference: str
+) -> None:
+    found = parse_registry_path(path)
+    assert (resource_kind(path), found.group) == (kind, group)
+    assert (found.image, found.reference) == (image, reference)
+
+
+def test_the_first_mark_ends_the_group() -> None:
+    path = f"{PREFIX}/b/dependency_proxy/containers/c/manifests/latest"
+    found = parse_registry_path(path)
+    assert (found.group, found.image) == ("acme", "b/dependency_proxy/containers/c")
+
+
+@pytest.mark.parametrize(
+    ("path", "kind", "image", "reference"),
+    [
+        (f"{PREFIX}/manifests/manifests/latest", "manifests", "manifests", "latest"),
+        (f"{PREFIX}/a/manifests/b/blobs/c", "blobs", "a/manifests/b", "c"),
+        (f"{PREFIX}/a/blobs/b/manifests/c", "manifests", "a/blobs/b", "c"),
+        (f"{PREFIX}/a/tags/list/manifests/c", "manifests", "a/tags/list", "c"),
+        (f"{PREFIX}/a/referrers/b/tags/list", "tags", "a/referrers/b", ""),
+        (f"{PREFIX}/a/manifests/tags/list", "tags", "a/manifests", ""),
+        (f"{PREFIX}/tags/list/tags/list", "tags", "tags/list", ""),
+    ],
+)
+def test_the_last_kind_ends_the_image(path: str, kind: str, image: str, reference: str) -> None:
+    found = parse_registry_path(path)
+    assert (resource_kind(path), found.image, found.reference) == (kind, image, reference)
+
+
+def test_names_are_decoded() -> None:
+    found = parse_registry_path(
+        "/v2/ac%6De/dependency_proxy/containers/alp%69ne/manifests/sha256%3Aabc"
+    )
+    assert (found.group, found.image, found.reference) == ("acme", "alpine", "sha256:abc")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v2/acme%2Fplatform/dependency_proxy/containers/alpine/manifests/latest",
+        f"{PREFIX}/library%2Falpine/manifests/latest",
+        f"{PREFIX}/library%2falpine/blobs/x",
+        "/v2/library%2Falpine/manifests/latest",
+        f"{PREFIX}/..%2f..%2fetc/manifests/latest",
+    ],
+)
+def test_an_encoded_slash_makes_no_new_segment(path: str) -> None:
+    with pytest.raises(NameInvalid):
+        parse_registry_path(path)
+
+
+@pytest.mark.parametrize("reference", ["a/b", "a%2Fb", "../x", "a%00b"])
+def test_a_reference_is_handed_on_decoded_whatever_it_is(reference: str) -> None:
+    found = parse_registry_path(f"{PREFIX}/alpine/manifests/{reference}")
+    assert found.reference == reference.replace("%2F", "/").replace("%00", "\0")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v2/dependency_proxy/containers/alpine/manifests/latest",
+        "/v2//dependency_proxy/containers/alpine/manifests/latest",
+        "/v2/Acme/dependency_proxy/containers/alpine/manifests/latest",
+        "/v2/dependency_proxy/dependency_proxy/containers/alpine/manifests/latest",
+        "/v2/a/../dependency_proxy/containers/alpine/manifests/latest",
+        "/v2/-/dependency_proxy/containers/alpine/manifests/latest",
+        "/v2/a%FF/dependency_proxy/containers/alpine/manifests/latest",
+    ],
+)
+def test_a_group_is_a_name_of_the_grammar(path: str) -> None:
+    with pytest.raises(NameInvalid):
+        parse_registry_path(path)
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/", "/v2", "/v2/", "/v2/_catalog", "/v2/alpine", "/v2/alpine/manifests", "/v2/tags/list"]
+    + ["/v2/alpine/tags", "/v2/alpine/tags/list/", "/v2/manifests/x", "/x/a/manifests/b"],
+)
+def test_a_path_that_asks_for_nothing_has_no_kind(path: str) -> None:
+    assert resource_kind(path) is None
+    with pytest.raises(NameInvalid):
+        parse_registry_path(path)
+
+
+@settings(deadline=None)
+@given(st.text() | st.lists(st.sampled_from([*"a%/.F2", "/v2/", PREFIX, "/blobs/"])).map("".join))
+def test_any_path_is_taken_apart_or_invalid(path: str) -> None:
+    for candidate in (path, f"/v2/{path}/manifests/x", f"{PREFIX}/{path}/blobs/x"):
+        try:
+            parse_registry_path(candidate)
+        except InvalidRequest:
+            continue
+        assert resource_kind(candidate) is not None

@@ -1,0 +1,180 @@
+"""A server in this process, on a thread of its own, and a client that looks closely."""
+
+import asyncio
+import http.client
+import json
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, Self
+
+from depproxy.config import Config, load_config
+from depproxy.service import Server
+
+PREFIX = "/v2/mygroup/dependency_proxy/containers"
+
+
+@dataclass(frozen=True)
+class Reply:
+    """An answer that was read to its end, or to where it was cut."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    cut: bool = False
+
+    @property
+    def cache(self) -> str:
+        return self.headers.get("Cache-Status", "").removeprefix("depproxy; ")
+
+    @property
+    def error(self) -> str:
+        """The OCI code of an error."""
+        return str(self.json["errors"][0]["code"])
+
+    @property
+    def message(self) -> str:
+        return str(self.json["errors"][0]["message"])
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+class Start(Protocol):
+    """What the fixture ``start`` gives."""
+
+    def __call__(
+        self, *, group: str = "", extra: str = "", upstream: str = ""
+    ) -> "RunningServer": ...
+
+
+class RunningServer:
+    """Starts on entering, drains on leaving."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self._server = Server(config)
+        self.port = int(self._server.addresses[0].rpartition(":")[2])
+        self._loop = asyncio.new_event_loop()
+        self._stop: asyncio.Event | None = None
+        self._started = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def _run(self) -> None:
+        async def run() -> None:
+            self._stop = asyncio.Event()
+            self._started.set()
+            await self._server.run(self._stop)
+
+        self._loop.run_until_complete(run())
+        self._loop.close()
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        self._started.wait()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def begin_to_stop(self) -> None:
+        """As SIGTERM would."""
+        assert self._stop
+        self._loop.call_soon_threadsafe(self._stop.set)
+
+    def stop(self) -> None:
+        if self._thread.is_alive():
+            self.begin_to_stop()
+            self._thread.join()
+
+    @property
+    def running_requests(self) -> int:
+        """Requests that have begun and not ended."""
+        return self._server.activity.count
+
+    @property
+    def data(self) -> Path:
+        return self.config.data_dir
+
+    @property
+    def tree(self) -> Path:
+        """The folder of ``mygroup``."""
+        return self.data / "groups" / "mygroup" / "-"
+
+    def blob_files(self) -> list[Path]:
+        return [path for path in (self.tree / "blobs").rglob("*") if path.is_file()]
+
+    def settle(self) -> None:
+        """A verified blob gets its name a moment after its last byte was sent: wait for that."""
+        while self.partial_files():
+            time.sleep(0.001)
+
+    def wait_for_counts(self) -> None:
+        """Wait until the background walk after a start has ended."""
+        while not all(tree.census.totals().exact for tree in self._server.trees()):
+            time.sleep(0.001)
+
+    def partial_files(self) -> list[Path]:
+        return list((self.tree / "partial").glob("*"))
+
+    def open(
+        self, path: str, method: str = "GET", headers: Mapping[str, str] | None = None
+    ) -> http.client.HTTPResponse:
+        """An answer whose body the test reads itself."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port)
+        connection.request(method, path, headers={"Connection": "close", **(headers or {})})
+        return connection.getresponse()
+
+    def ask(
+        self, path: str, method: str = "GET", headers: Mapping[str, str] | None = None
+    ) -> Reply:
+        """A whole answer."""
+        with self.open(path, method, headers) as response:
+            cut = False
+            try:
+                body = response.read()
+            except http.client.IncompleteRead as exc:
+                body, cut = exc.partial, True
+            except ConnectionResetError:
+                body, cut = b"", True
+        return Reply(response.status, response.headers, body, cut)
+
+    def manifest(self, image: str, reference: str, method: str = "GET", **headers: str) -> Reply:
+        return self.ask(f"{PREFIX}/{image}/manifests/{reference}", method, _named(headers))
+
+    def blob(self, image: str, digest: str, method: str = "GET", **headers: str) -> Reply:
+        return self.ask(f"{PREFIX}/{image}/blobs/{digest}", method, _named(headers))
+
+    def purge(self, token: str | None = None, group: str = "mygroup", query: str = "") -> Reply:
+        if token is None:
+            token = (self.data / "admin_token").read_text().strip()
+        path = f"/api/v4/groups/{group}/dependency_proxy/cache{query}"
+        return self.ask(path, "DELETE", {"PRIVATE-TOKEN": token} if token else {})
+
+
+def _named(headers: Mapping[str, str]) -> dict[str, str]:
+    return {name.replace("_", "-"): value for name, value in headers.items()}
+
+
+def write_config(folder: Path, upstream: str, *, group: str = "", extra: str = "") -> Config:
+    """One group, ``mygroup``, with one upstream under Docker Hub's name.
+
+    ``group`` and ``extra`` are lines of YAML for the group and for the upstream.
+    """
+    file = folder / "depproxy.yml"
+    file.write_text(
+        f"listen: 127.0.0.1:0\n"
+        f"data_dir: {folder / 'data'}\n"
+        f"shutdown_timeout: 5s\n"
+        f"upstreams:\n"
+        f"  docker.io:\n"
+        f"    url: {upstream}\n"
+        + "".join(f"    {line}\n" for line in extra.splitlines())
+        + "groups:\n  mygroup:\n    upstreams: [docker.io]\n"
+        + "".join(f"    {line}\n" for line in group.splitlines())
+        + "  other:\n"
+    )
+    return load_config(file)

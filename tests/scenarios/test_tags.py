@@ -1,0 +1,359 @@
+"""A tag: what the upstream says now, or said last."""
+
+import json
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from depproxy.demo.image import Image, make_image
+from depproxy.oci.digest import Digest
+from tests.fakes import behaviours
+from tests.fakes.behaviours import Gate
+from tests.fakes.registry import FakeRegistry
+from tests.running import PREFIX, RunningServer, Start
+
+TAG = r"/v2/library/hello/manifests/latest"
+MANIFESTS = r"/v2/library/hello/manifests/.*"
+
+
+@pytest.fixture
+def newer(registry: FakeRegistry, hello: Image) -> Image:
+    """Another image, known to the registry, that the tag does not name yet."""
+    image = make_image("A newer test speaks.")
+    registry.add_image("library/hello", "newer", image)
+    return image
+
+
+def pointer(server: RunningServer, tag: str = "latest") -> Any:
+    folder = server.tree / "manifests/docker.io/library/hello/-/tags"
+    return json.loads((folder / f"{tag}.json").read_text())
+
+
+def test_every_request_of_a_tag_asks_the_upstream_by_head(
+    server: RunningServer, registry: FakeRegistry, hello: Image
+) -> None:
+    for _ in range(3):
+        server.manifest("hello", "latest")
+    assert len(registry.asked("HEAD", TAG)) == 3
+    assert len(registry.asked("GET", MANIFESTS)) == 1
+
+
+def test_many_who_ask_for_a_tag_at_once_ask_the_upstream_once(
+    server: RunningServer, registry: FakeRegistry, hello: Image
+) -> None:
+    gate = Gate()
+    registry.misbehave(behaviours.hold(gate), TAG)
+    with ThreadPoolExecutor(20) as clients:
+        asked = [clients.submit(server.manifest, "hello", "latest") for _ in range(20)]
+        gate.reached.wait()
+        while server.running_requests < 20:
+            pass
+        gate.open()
+        replies = [future.result() for future in asked]
+    assert {reply.body for reply in replies} == {hello.manifests[hello.index][1]}
+    assert len(registry.asked("HEAD", TAG)) == 1
+    assert len(registry.asked("GET", MANIFESTS)) == 1
+    assert sorted(r.cache for r in replies)[-1] == "fwd=miss; stored"
+
+
+def test_within_revalidate_after_the_upstream_is_spared(
+    start: Start, registry: FakeRegistry, hello: Image
+) -> None:
+    server = start(group="revalidate_after: 1h")
+    for _ in range(3):
+        assert server.manifest("hello", "latest").body == hello.manifests[hello.index][1]
+    assert len(registry.asked("HEAD", TAG)) == 1
+
+
+def test_revalidate_after_spares_no_question_while_the_newest_body_is_missing(
+    start: Start, registry: FakeRegistry, hello: Image
+) -> None:
+    server = start(group="revalidate_after: 1h")
+    for _ in range(2):
+        assert server.manifest("hello", "latest", "HEAD").cache == "fwd=miss"
+    assert len(registry.asked("HEAD", TAG)) == 2
+
+
+def test_the_upstream_is_always_asked_with_the_same_accept(
+    server: RunningServer, registry: FakeRegistry, hello: Image
+) -> None:
+    server.manifest("hello", "latest", Accept="text/html")
+    server.manifest("hello", "latest")
+    accepted = {seen.headers["accept"] for seen in registry.requests}
+    assert len(accepted) == 1
+    assert "oci.image.index" in accepted.pop()
+    assert {seen.headers["accept-encoding"] for seen in registry.requests} == {"identity"}
+
+
+def test_a_new_digest_is_announced_and_current_once_its_body_is_on_disk(
+    server: RunningServer, registry: FakeRegistry, hello: Image, newer: Image
+) -> None:
+    server.manifest("hello", "latest")
+    registry.tag("library/hello", "latest", newer.index)
+    head = server.manifest("hello", "latest", "HEAD")
+    assert head.headers["Docker-Content-Digest"] == newer.index
+    assert (pointer(server)["digest"], pointer(server)["announced"]) == (hello.index, newer.index)
+    server.manifest("hello", newer.index)
+    assert (pointer(server)["digest"], pointer(server)["announced"]) == (newer.index, None)
+    registry.go_down()
+    assert server.manifest("hello", "latest").body == newer.manifests[newer.index][1]
+
+
+def test_a_body_that_another_image_brought_makes_an_announced_tag_current(
+    server: RunningServer, registry: FakeRegistry, hello: Image
+) -> None:
+    registry.add_image("library/twin", "latest", hello)
+    server.manifest("hello", "latest", "HEAD")
+    server.manifest("twin", "latest")
+    registry.go_down()
+    assert server.manifest("hello", "latest").body == hello.manifests[hello.index][1]
+    assert pointer(server)["announced"] is None
+
+
+def test_while_the_announced_body_is_missing_the_old_one_is_served_when_the_upstream_fails(
+    server: RunningServer, registry: FakeRegistry, hello: Image, newer: Image
+) -> None:
+    server.manifest("hello", "latest")
+    registry.tag("library/hello", "latest", newer.index)
+    server.manifest("hello", "latest", "HEAD")
+    registry.go_down()
+    for method in ("HEAD", "GET"):
+        reply = server.manifest("hello", "latest", method)
+        assert reply.headers["Docker-Content-Digest"] == hello.index
+        assert "Warning" in reply.headers
+
+
+def test_a_tag_that_was_only_announced_fails_with_the_upstream(
+    server: RunningServer, registry: FakeRegistry, hello: Image
+) -> None:
+    server.manifest("hello", "latest", "HEAD")
+    registry.go_down()
+    assert server.manifest("hello", "latest", "HEAD").status == 502
+
+
+@pytest.mark.parametrize(
+    "behaviour",
+    [
+        behaviours.status(500),
+        behaviours.status(503),
+        behaviours.status(429, {"Retry-After": "7"}),
+        behaviours.status(401),
+        behaviours.status(403),
+        behaviours.reset(),
+        behaviours.hang(),
+        behaviours.status(200, {"Content-Type": "text/html"}, b"<html>log in</html>"),
+    ],
+    ids=["500", "503", "429", "401", "403", "reset", "hang", "portal"],
+)
+def test_a_cached_tag_is_served_and_marked_when_the_upstream_fails(
+    start: Start, registry: FakeRegistry, hello: Image, behaviour: behaviours.Behaviour
+) -> None:
+    server = start(extra="revalidate_timeout: 300ms\nstall_timeout: 1s")
+    server.manifest("hello", "latest")
+    registry.misbehave(behaviour)
+    for method in ("HEAD", "GET"):
+        reply = server.manifest("hello", "latest", method)
+        assert (reply.status, reply.cache) == (200, "hit")
+        assert reply.headers["Warning"].startswith('299 - "')
+    registry.behave()
+    while "Warning" in server.manifest("hello", "latest").headers:
+        pass  # the question that hangs is still under way, and there is only one at once
+
+
+def test_stale_for_ends_what_is_served_stale(
+    start: Start, registry: FakeRegistry, hello: Image
+) -> None:
+    server = start(group="stale_for: 0s")
+    server.manifest("hello", "latest")
+    registry.go_down()
+    assert server.manifest("hello", "latest").status == 502
+    assert server.manifest("hello", hello.index).status == 200
+
+
+def test_a_slow_answer_counts_although_nobody_waits_for_it(
+    start: Start, registry: FakeRegistry, hello: Image, newer: Image
+) -> None:
+    server = start(extra="revalidate_timeout: 100ms")
+    server.manifest("hello", "latest")
+    registry.tag("library/hello", "latest", newer.index)
+    gate = Gate()
+    registry.misbehave(behaviours.hold(gate), TAG, times=1)
+    assert server.manifest("hello", "latest").headers["Docker-Content-Digest"] == hello.index
+    gate.open()
+    while pointer(server)["announced"] is None:
+        time.sleep(0.001)
+    assert pointer(server)["announced"] == newer.index
+
+
+def test_404_marks_a_tag_gone_on_disk_and_only_200_revives_it(
+    start: Start, registry: FakeRegistry, hello: Image
+) -> None:
+    server = start(group="not_found_ttl: 0s")
+    server.manifest("hello", "latest")
+    registry.untag("library/hello", "latest")
+    gone = server.manifest("hello", "latest")
+    assert (gone.status, gone.error) == (404, "MANIFEST_UNKNOWN")
+    assert pointer(server)["gone"] is True
+    registry.go_down()
+    assert server.manifest("hello", "latest").status == 502
+    assert server.manifest("hello", hello.index).status == 200
+    server.stop()
+    again = start(group="not_found_ttl: 0s")
+    assert again.manifest("hello", "latest").status == 502
+    registry.come_back()
+    registry.tag("library/hello", "latest", hello.index)
+    assert again.manifest("hello", "latest").status == 200
+    assert pointer(again)["gone"] is False
+
+
+def test_404_is_remembered_for_not_found_ttl(
+    start: Start, registry: FakeRegistry, hello: Image
+) -> None:
+    server = start(group="not_found_ttl: 1h")
+    for _ in range(3):
+        assert server.manifest("hello", "nope").status == 404
+        assert server.manifest("hello", Digest.of(b"nope")).status == 404
+    assert len(registry.requests) == 2
+    server.purge()
+    server.manifest("hello", "nope")
+    assert len(registry.requests) == 3
+
+
+@pytest.mark.parametrize("code", [401, 403, 405, 501])
+def test_where_head_is_refused_the_tag_is_asked_by_get(
+    server: RunningServer, registry: FakeRegistry, hello: Image, code: int
+) -> None:
+    registry.misbehave(behaviours.status(code), MANIFESTS, method="HEAD")
+    assert server.manifest("hello", "latest", "HEAD").status == 200
+    reply = server.manifest("hello", "latest")
+    assert reply.body == hello.manifests[hello.index][1]
+    assert pointer(server)["digest"] == hello.index
+
+
+def test_where_head_tells_no_digest_the_tag_is_asked_by_get(
+    server: RunningServer, registry: FakeRegistry, hello: Image
+) -> None:
+    media_type, body = hello.manifests[hello.index]
+    registry.misbehave(behaviours.status(200, {"Content-Type": media_type}, body), TAG)
+    assert server.manifest("hello", "latest").headers["Docker-Content-Digest"] == hello.index
+
+
+def test_an_announced_digest_that_is_404_makes_the_tag_be_asked_once_more(
+    server: RunningServer, registry: FakeRegistry, hello: Image, newer: Image
+) -> None:
+    registry.misbehave(
+        behaviours.status(404), f"/v2/library/hello/manifests/{hello.index}", times=1
+    )
+    reply = server.manifest("hello", "latest")
+    assert (reply.status, reply.body) == (200, hello.manifests[hello.index][1])
+    assert pointer(server)["gone"] is False
+
+
+def test_a_digest_is_never_asked_for_twice_though_the_tag_has_gone(
+    server: RunningServer, registry: FakeRegistry, hello: Image
+) -> None:
+    server.manifest("hello", "latest")
+    registry.untag("library/hello", "latest")
+    server.manifest("hello", "latest")
+    registry.requests.clear()
+    assert server.manifest("hello", hello.index).cache == "hit"
+    assert server.manifest("hello", hello.index, "HEAD").cache == "hit"
+    assert not registry.requests
+
+
+def test_bytes_that_came_as_a_blob_are_a_manifest_once_they_pass_as_one(
+    server: RunningServer, registry: FakeRegistry, hello: Image
+) -> None:
+    media_type, body = hello.manifests[hello.index]
+    registry.add_blob("library/hello", body)
+    server.blob("hello", hello.index)
+    server.settle()
+    registry.requests.clear()
+    reply = server.manifest("hello", hello.index)
+    assert (reply.body, reply.headers["Content-Type"]) == (body, media_type)
+    assert not registry.requests
+    layer = next(iter(hello.blobs))
+    server.blob("hello", layer)
+    server.settle()
+    assert server.manifest("hello", layer).status == 404
+
+
+def test_a_blob_without_a_type_is_a_manifest_once_the_upstream_told_its_type(
+    server: RunningServer, registry: FakeRegistry, hello: Image
+) -> None:
+    media_type, body = hello.manifests[hello.index]
+    untyped = json.dumps({k: v for k, v in json.loads(body).items() if k != "mediaType"}).encode()
+    digest = registry.add_manifest("library/hello", untyped, media_type)
+    registry.add_blob("library/hello", untyped)
+    server.blob("hello", digest)
+    server.settle()
+    assert server.manifest("hello", digest).headers["Content-Type"] == media_type
+    assert [seen.method for seen in registry.asked("HEAD")] == ["HEAD"]
+    assert not registry.asked("GET", MANIFESTS)
+    registry.go_down()
+    assert server.manifest("twin", digest).headers["Content-Type"] == media_type
+
+
+def test_a_sha512_digest_is_as_good(server: RunningServer, registry: FakeRegistry) -> None:
+    image = make_image("sha512")
+    media_type, body = image.manifests[image.index]
+    digest = Digest.of(body, "sha512")
+    registry.add_manifest("library/hello", body, media_type, digest=digest)
+    for cache in ("fwd=miss; stored", "hit"):
+        reply = server.manifest("hello", digest)
+        assert (reply.body, reply.cache) == (body, cache)
+        assert reply.headers["Docker-Content-Digest"] == digest
+
+
+def test_ranges_of_manifests_are_ignored(server: RunningServer, hello: Image) -> None:
+    reply = server.manifest("hello", "latest", Range="bytes=0-3")
+    assert (reply.status, reply.body) == (200, hello.manifests[hello.index][1])
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body"),
+    [
+        ("application/vnd.docker.distribution.manifest.v1+prettyjws", b'{"schemaVersion":1}'),
+        ("application/vnd.oci.image.manifest.v1+json", b"[" * 100_000),
+        ("application/vnd.oci.image.manifest.v1+json", b'{"a":' * 100_000),
+        ("application/vnd.oci.image.manifest.v1+json", b"not json"),
+        ("application/vnd.oci.image.manifest.v1+json", b" " * (4 * 2**20 + 1)),
+        (
+            "application/vnd.oci.image.manifest.v1+json",
+            b'{"schemaVersion":2,"config":{},"layers":[],"manifests":[]}',
+        ),
+        (
+            "application/vnd.oci.image.index.v1+json",
+            b'{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json",'
+            b'"config":{},"layers":[]}',
+        ),
+        ("text/html", b"<html>"),
+    ],
+)
+def test_a_bad_manifest_is_refused_and_not_kept(
+    server: RunningServer, registry: FakeRegistry, content_type: str, body: bytes
+) -> None:
+    digest = registry.add_manifest("library/hello", body, content_type, tag="bad")
+    for reference in ("bad", digest):
+        for method in ("GET", "GET"):
+            reply = server.manifest("hello", reference, method)
+            assert (reply.status, reply.error) == (502, "MANIFEST_INVALID")
+    assert server.blob_files() == []
+
+
+def test_a_manifest_with_other_bytes_than_its_digest_is_refused(
+    server: RunningServer, registry: FakeRegistry, hello: Image
+) -> None:
+    media_type, body = hello.manifests[hello.index]
+    headers = {"Content-Type": media_type, "Docker-Content-Digest": hello.index}
+    registry.misbehave(behaviours.status(200, headers, body + b" "), method="GET")
+    assert server.manifest("hello", hello.index).status == 502
+    assert server.manifest("hello", "latest").status == 502
+    assert server.blob_files() == []
+
+
+def test_a_pull_that_asks_with_a_query_is_the_same(server: RunningServer, hello: Image) -> None:
+    path = f"{PREFIX}/hello/manifests/latest?ns=registry-1.docker.io"
+    assert server.ask(path).headers["OCI-Namespace"] == "docker.io"
