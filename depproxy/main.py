@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import logging
 import signal
 import sys
 import tempfile
@@ -16,6 +17,8 @@ from depproxy.demo.registry import serve_demo_registry
 from depproxy.errors import ConfigError, DepproxyError
 from depproxy.logs import set_up_logging
 from depproxy.service import Server
+
+_log = logging.getLogger(__name__)
 
 CONFIG_FILES = (Path("conf/depproxy.yml"), Path("/etc/depproxy/depproxy.yml"))
 """Where the configuration is looked for without ``--config``."""
@@ -94,6 +97,7 @@ def _stop_signal() -> asyncio.Event:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    loop.add_signal_handler(signal.SIGHUP, _log.warning, "SIGHUP: a reload is not supported yet")
     return stop
 
 

@@ -2,12 +2,8 @@
 
 import asyncio
 import logging
-import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
-
-from tornado.httpserver import HTTPServer
-from tornado.netutil import bind_sockets
 
 from depproxy import __version__
 from depproxy.access.admin import AdminToken
@@ -19,8 +15,8 @@ from depproxy.cache.missing import Missing
 from depproxy.cache.proxy import DependencyProxy
 from depproxy.cache.upstream_choice import UpstreamNames
 from depproxy.config import Config
-from depproxy.errors import DepproxyError
 from depproxy.handlers.activity import Activity
+from depproxy.listening import HttpServer, bind, shown
 from depproxy.logs import log_access
 from depproxy.store.data_dir import open_data_dir
 from depproxy.store.tree import Tree
@@ -35,20 +31,7 @@ DISK_THREADS = 16
 HASHING_THREADS = 2
 """Threads that hash: more than there are cores would only take turns."""
 
-MAX_HEADER = 32 * 1024
-"""Bytes of a request's head: names have 255 characters, tokens some KiB."""
-
-MAX_BODY = 64 * 1024
-"""Bytes of a request's body: nothing is uploaded here."""
-
-IDLE_TIMEOUT = 300.0
-"""Seconds after which an idle connection is closed; docker keeps its own for 90 s."""
-
 USER_AGENT = f"depproxy/{__version__}"
-
-
-class CannotListen(DepproxyError):
-    """The address is taken, or not ours."""
 
 
 class Server:
@@ -57,13 +40,14 @@ class Server:
     def __init__(self, config: Config) -> None:
         """Binds the address and locks the folder. Raises `CannotListen`, `StoreError`."""
         self._config = config
-        self._sockets = _bind(config)
+        self._sockets = bind(config.listen)
         try:
             self._data = open_data_dir(config.data_dir)
             self._admin = AdminToken(self._data.secret("admin_token"))
             self._data.secret("token_key")
         except BaseException:
-            _close(self._sockets)
+            for sock in self._sockets:
+                sock.close()
             raise
         self.activity = Activity()
         self._draining = False
@@ -71,7 +55,7 @@ class Server:
     @property
     def addresses(self) -> list[str]:
         """``host:port`` of what it listens on."""
-        return [_shown(sock) for sock in self._sockets]
+        return [shown(sock) for sock in self._sockets]
 
     def trees(self) -> list[Tree]:
         """The groups' trees that are in use."""
@@ -83,7 +67,7 @@ class Server:
         hashing = ThreadPoolExecutor(HASHING_THREADS, "hashing")
         curl = CurlThread()
         proxy = self._build(curl, disk, hashing)
-        http = HTTPServer(
+        http = HttpServer(
             make_app(
                 proxy=proxy,
                 admin=self._admin,
@@ -91,10 +75,7 @@ class Server:
                 activity=self.activity,
                 is_draining=lambda: self._draining,
                 log_function=log_access,
-            ),
-            idle_connection_timeout=IDLE_TIMEOUT,
-            max_header_size=MAX_HEADER,
-            max_body_size=MAX_BODY,
+            )
         )
         http.add_sockets(self._sockets)
         proxy.start()
@@ -127,7 +108,7 @@ class Server:
             disk,
         )
 
-    async def _drain(self, http: HTTPServer, proxy: DependencyProxy) -> None:
+    async def _drain(self, http: HttpServer, proxy: DependencyProxy) -> None:
         """Refuse new connections, let what runs end, in ``shutdown_timeout`` altogether."""
         self._draining = True
         http.stop()
@@ -136,21 +117,3 @@ class Server:
         await self.activity.wait_for_silence(self._config.shutdown_timeout)
         await http.close_all_connections()
         await proxy.stop(max(0.0, deadline - time.monotonic()))
-
-
-def _bind(config: Config) -> list[socket.socket]:
-    (address,) = config.listen
-    try:
-        return bind_sockets(address.port, address.host)
-    except OSError as exc:
-        raise CannotListen(f"cannot listen on {address}: {exc.strerror}") from exc
-
-
-def _close(sockets: list[socket.socket]) -> None:
-    for sock in sockets:
-        sock.close()
-
-
-def _shown(sock: socket.socket) -> str:
-    host, port = sock.getsockname()[:2]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

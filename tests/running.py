@@ -21,7 +21,7 @@ class Reply:
     """An answer that was read to its end, or to where it was cut."""
 
     status: int
-    headers: Mapping[str, str]
+    headers: http.client.HTTPMessage
     body: bytes
     cut: bool = False
 

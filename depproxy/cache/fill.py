@@ -329,11 +329,12 @@ class Fill:
         self._notify()
 
     def _fail(self, error: DepproxyError) -> None:
-        if self.state in ENDED:
-            return
-        self.error = error
-        self.state = State.FAILED
-        self._notify()
+        """Whatever happens to a blob that is right no longer concerns its followers."""
+        if self.state is State.VERIFIED:
+            self._become(State.UNSTORED)
+        elif self.state not in ENDED:
+            self.error = error
+            self._become(State.FAILED)
 
     def _notify(self) -> None:
         changed, self._changed = self._changed, self._loop.create_future()

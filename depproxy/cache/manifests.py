@@ -145,7 +145,10 @@ class Manifests:
             return _whole(await self._documents.fetch(source, answer.digest))
         except UpstreamNotFound:
             # Named, and gone before it could be fetched: what the tag is now decides.
-            return _whole(await self._get_tag(source, tag))
+            again = self._questions.join((*key, "GET"), lambda: self._get_tag(source, tag))
+            answer = await asyncio.shield(again)
+            assert isinstance(answer, Document)
+            return _whole(answer)
 
     async def _question(self, source: Source, tag: Tag) -> Descriptor | Document:
         """Ask what a tag means, once for all who wait; it goes on if nobody does."""
@@ -162,7 +165,7 @@ class Manifests:
         await self._learn(source, tag, newest, on_disk=stored is not None)
         return stored or newest
 
-    async def _get_tag(self, source: Source, tag: Tag) -> Document:
+    async def _get_tag(self, source: Source, tag: Tag) -> Descriptor | Document:
         try:
             answer = await source.registry.get_manifest(source.repository.image, tag)
         except UpstreamNotFound:

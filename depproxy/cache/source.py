@@ -43,8 +43,11 @@ class Source:
 
     def unknown(self, kind: "type[ManifestUnknown | BlobUnknown]") -> DepproxyError:
         """The upstream says 404."""
-        what = "manifest" if kind is ManifestUnknown else "blob"
-        return kind(f"{self.registry.name} has no such {what} of {self._image}: check name and tag")
+        if kind is ManifestUnknown:
+            return kind(
+                f"{self.registry.name} has no such manifest of {self._image}: check name and tag"
+            )
+        return kind(f"{self.registry.name} has no such blob of {self._image}: pull the tag anew")
 
     def told(
         self, error: UpstreamError, kind: "type[ManifestUnknown | BlobUnknown]"

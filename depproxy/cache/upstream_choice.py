@@ -44,13 +44,11 @@ class UpstreamNames:
         """
         ImageName.parse(name)
         first, _, rest = name.partition("/")
-        if ns and _plain(ns) not in {_plain(host) for host in own_hosts}:
+        if ns and not is_own_host(ns, own_hosts):
             upstream = self._known(group, ns)
             prefix = self.owner(first)
             if prefix is not None and prefix != upstream:
-                raise NameUnknown(
-                    f"the request names two upstreams, ns={ns[:100]} and {first}: which one is meant?"
-                )
+                raise NameUnknown(f"the request names two upstreams, ns={ns[:100]} and {first}")
             image = rest if prefix is not None else name
         elif "." in first:
             upstream, image = self._known(group, first), rest
@@ -70,6 +68,11 @@ class UpstreamNames:
                 f" it has {', '.join(group.upstreams)}"
             )
         return upstream
+
+
+def is_own_host(ns: str, own_hosts: Collection[str]) -> bool:
+    """Whether ``ns`` means this server itself."""
+    return _plain(ns) in {_plain(host) for host in own_hosts}
 
 
 def _plain(host: str) -> str:

@@ -49,6 +49,7 @@ class _Loader(yaml.SafeLoader):
     """PyYAML takes the last of two equal keys without a word; here that is a problem."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        self.flatten_mapping(node)
         seen: set[Any] = set()
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
@@ -66,7 +67,7 @@ def _read_yaml(file: Path) -> Any:
         return yaml.load(file.read_bytes(), _Loader)  # noqa: S506 - a SafeLoader
     except OSError as exc:
         raise ConfigError(str(file), [f"cannot be read: {exc.strerror}"]) from exc
-    except (yaml.YAMLError, ValueError, RecursionError) as exc:
+    except Exception as exc:  # values that belie their tag raise all kinds
         raise ConfigError(str(file), [f"is not YAML: {' '.join(str(exc).split())}"]) from exc
 
 
@@ -148,13 +149,14 @@ def _read_upstreams(section: Section) -> Mapping[str, UpstreamConfig]:
     for name, entry in section.entries(values.registry_host):
         preset = DOCKER_HUB if name == DOCKER_HUB.name else UpstreamConfig(name, f"https://{name}")
         upstreams[name] = _read_upstream(entry, preset)
-    owner = {name: name for name in upstreams}
+    owners = {name: name for name in upstreams}
     for upstream in upstreams.values():
         for alias in upstream.aliases:
-            if owner.setdefault(alias.removesuffix(":443"), upstream.name) != upstream.name:
+            owner = owners.setdefault(alias.removesuffix(":443"), upstream.name)
+            if owner != upstream.name:
                 section.problem(
                     f"{upstream.name}.aliases",
-                    f"expected names of this upstream only, found {alias!r}, which is {owner[alias]}",
+                    f"expected names of this upstream only, found {alias!r}, which is {owner}",
                 )
     return MappingProxyType(upstreams)
 

@@ -124,7 +124,7 @@ def http_url(value: Any) -> str:
         raise ValueError(expected)
     if "@" in parts.netloc:
         raise ValueError("a URL without credentials: name them by username and password_file")
-    if parts.query or parts.fragment or re.search(r"\s", value):
+    if re.search(r"[?#\s]", value):
         raise ValueError(expected)
     return value.rstrip("/")
 

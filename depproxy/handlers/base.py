@@ -49,8 +49,8 @@ class BaseHandler(RequestHandler):
             _log.warning("%s %s: %s", self.request.method, self.request.path, value)
 
     def send_error(self, status_code: int = 500, **kwargs: Any) -> None:
-        """A domain's error has a status of its own. Once the headers have left, all that can be done
-        is to cut the connection, so that the client does not take what it has for the whole."""
+        """A domain's error has a status of its own. Once the headers have left, the connection can
+        only be cut, so that the client does not take what it has for the whole."""
         error = kwargs.get("exc_info", (None, None, None))[1]
         if self._headers_written:
             self.cut()

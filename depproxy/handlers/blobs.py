@@ -27,6 +27,8 @@ class BlobHandler(ImageHandler):
         self.set_header("Accept-Ranges", "bytes")
         if is_known(self.request.headers.get("If-None-Match"), digest):
             self.set_status(304)
+        elif found.size is None:
+            await self.flush()  # else `finish` would claim a length of 0
         self.finish()
 
     async def get(self) -> None:

@@ -1,12 +1,12 @@
 """What every resource below ``/v2/<group>/dependency_proxy/containers/`` has in common."""
 
-from collections.abc import Collection
 from functools import cached_property
 from urllib.parse import urlsplit
 
 from depproxy.cache.proxy import DependencyProxy
 from depproxy.cache.source import Source
 from depproxy.cache.status import CacheStatus
+from depproxy.cache.upstream_choice import is_own_host
 from depproxy.errors import NameUnknown
 from depproxy.handlers.base import OciErrors, ProxyHandler
 from depproxy.handlers.conditional import etag
@@ -30,6 +30,7 @@ class ImageHandler(OciErrors, ProxyHandler):
     def initialize(self, proxy: DependencyProxy, external_url: str = "") -> None:
         super().initialize(proxy)
         self._external_host = urlsplit(external_url).netloc
+        self._namespace = ""
 
     @cached_property
     def target(self) -> RegistryPath:
@@ -45,18 +46,26 @@ class ImageHandler(OciErrors, ProxyHandler):
             )
         group = self.proxy.group(self.target.group)
         ns = self.get_query_argument("ns", None)
-        source = self.proxy.source(group, self.target.image, ns, self._own_hosts())
-        if ns:
-            self.set_header("OCI-Namespace", source.registry.name)
+        own_hosts = {self._external_host, self.request.host}
+        source = self.proxy.source(group, self.target.image, ns, own_hosts)
+        if ns and not is_own_host(ns, own_hosts):
+            self._namespace = source.registry.name
         return source
 
-    def _own_hosts(self) -> Collection[str]:
-        return {self._external_host, self.request.host}
+    def render_error(self, status: int, code: str, message: str) -> None:
+        self._tell_namespace()
+        super().render_error(status, code, message)
+
+    def _tell_namespace(self) -> None:
+        """Whose image this is, for those who asked for a registry by ``ns``."""
+        if self._namespace:
+            self.set_header("OCI-Namespace", self._namespace)
 
     def describe(
         self, digest: Digest, media_type: str, size: int | None, status: CacheStatus
     ) -> None:
         """The headers that manifests and blobs carry."""
+        self._tell_namespace()
         self.set_header("Docker-Content-Digest", digest)
         self.set_header("Content-Type", media_type)
         self.set_header("ETag", etag(digest))

@@ -60,8 +60,8 @@ def media_type_of(content_type: str | None) -> str:
 
 
 def is_telling(content_type: str) -> bool:
-    """Whether an upstream's ``Content-Type`` says which kind of manifest this is, if only that it is
-    one of schema 1."""
+    """Whether an upstream's ``Content-Type`` says which kind of manifest this is, if only one of
+    schema 1."""
     return media_type_of(content_type) in SCHEMA_1_TYPES.union(MEDIA_TYPES)
 
 

@@ -24,18 +24,20 @@ RESERVED = "dependency_proxy"
 
 def _components(kind: str, text: str) -> list[str]:
     if len(text) > MAX_NAME:
-        raise NameInvalid(f"the {kind} name has {len(text)} characters, at most {MAX_NAME} may be")
+        raise NameInvalid(
+            f"the name of {kind} has {len(text)} characters, at most {MAX_NAME} may be"
+        )
     components = text.split("/")
     for component in components:
         if len(component) > MAX_COMPONENT:
             raise NameInvalid(
-                f"the {kind} name has a part of {len(component)} characters,"
+                f"the name of {kind} has a part of {len(component)} characters,"
                 f" at most {MAX_COMPONENT} may be"
             )
         if not _COMPONENT.fullmatch(component):
             raise NameInvalid(
-                f"{component[:80]!r} is no part of a {kind} name: use lower-case letters and digits,"
-                " separated by '.', '_', '__' or '-'"
+                f"{component[:80]!r} is no part of the name of {kind}: use lower-case letters and"
+                " digits, and between them '.', '_', '__' or '-'"
             )
     return components
 
@@ -48,7 +50,7 @@ class GroupName(str):
     @classmethod
     def parse(cls, text: str) -> Self:
         """Raises `NameInvalid`."""
-        if RESERVED in _components("group", text):
+        if RESERVED in _components("a group", text):
             raise NameInvalid(f"'{RESERVED}' cannot be a segment of a group")
         return cls(text)
 
@@ -61,7 +63,7 @@ class ImageName(str):
     @classmethod
     def parse(cls, text: str) -> Self:
         """Raises `NameInvalid`."""
-        _components("image", text)
+        _components("an image", text)
         return cls(text)
 
 

@@ -10,6 +10,7 @@ from enum import Enum
 from urllib.parse import urlencode, urljoin, urlsplit
 
 from depproxy.errors import (
+    UpstreamError,
     UpstreamFailed,
     UpstreamLimited,
     UpstreamNotFound,
@@ -74,37 +75,45 @@ def converse(request: Request, scope: str, rules: Rules, jar: TokenJar) -> Conve
 
 
 def _authorized(request: Request, scope: str, rules: Rules, jar: TokenJar) -> Conversation:
-    """One request to the upstream itself, with the token it wants: one it has, then a fresh one."""
-    expected = jar.expected(None, scope)
-    known = jar.get(expected) if expected else None
-    answer = yield Step(request.with_authorization(_bearer(known)))
-    if answer.status != 401:
-        return answer
-    challenge = _bearer_challenge(answer)
-    if challenge is None:
-        return answer
-    key = _token_key(challenge, scope, rules)
-    jar.expect(None, scope, key)
-    token = jar.get(key)
-    if token is None or token == known:
-        jar.drop(key)
-        token = yield from _fetch_token(key, rules, jar)
-        return (yield Step(request.with_authorization(_bearer(token))))
+    """One request to the upstream itself: with a token that is at hand, then with a fresh one."""
+    key = jar.expected(None, scope)
+    token = jar.get(key) if key else None
     answer = yield Step(request.with_authorization(_bearer(token)))
-    if answer.status != 401:
+    challenge = _bearer_challenge(answer) if answer.status == 401 else None
+    if challenge:
+        key = _token_key(challenge, scope, rules)
+        jar.expect(None, scope, key)
+        other = jar.get(key)
+        if other and other != token:
+            token = other
+            answer = yield Step(request.with_authorization(_bearer(token)))
+    if not key or not _wants_fresh_token(answer, token, jar):
         return answer
     jar.drop(key)
-    token = yield from _fetch_token(key, rules, jar)
-    return (yield Step(request.with_authorization(_bearer(token))))
+    fresh = yield from _fetch_token(key, rules, jar)
+    return (yield Step(request.with_authorization(_bearer(fresh))))
+
+
+def _wants_fresh_token(answer: Answer, token: Token | None, jar: TokenJar) -> bool:
+    """401, with a challenge; or, as ECR has it, 400 or 403 to a token that has aged."""
+    if answer.status == 401:
+        return _bearer_challenge(answer) is not None
+    return answer.status in (400, 403) and token is not None and jar.is_aged(token)
 
 
 def _fetch_token(key: TokenKey, rules: Rules, jar: TokenJar) -> Generator[Step, Answer, Token]:
     query = {"service": key.service, "scope": key.scope}
-    separator = "&" if urlsplit(key.realm).query else "?"
-    url = key.realm + separator + urlencode({k: v for k, v in query.items() if v})
+    realm, _, _ = key.realm.partition("#")
+    separator = "&" if urlsplit(realm).query else "?"
+    url = realm + separator + urlencode({k: v for k, v in query.items() if v})
     answer = yield Step(Request("GET", url, {"Accept": "application/json"}), Purpose.TOKEN)
     if answer.status != 200:
-        raise refusal(rules.upstream, answer.head, f"its token service {Origin.of(url).host}")
+        who = f"its token service {Origin.of(url).host}"
+        error = refusal(rules.upstream, answer.head, who)
+        if isinstance(error, UpstreamNotFound):
+            # A wrong realm must not make every image look as if it did not exist.
+            error = UpstreamSenseless(rules.upstream, f"{who} is not there ({answer.status})")
+        raise error
     try:
         token = jar.read(answer.body)
     except ValueError as exc:
@@ -166,7 +175,7 @@ def _redirected(request: Request, head: Head, rules: Rules) -> Request:
     return redirected.with_authorization(None)
 
 
-def refusal(upstream: str, head: Head, who: str = "it") -> Exception:
+def refusal(upstream: str, head: Head, who: str = "it") -> UpstreamError:
     """What an answer that is no success means."""
     status = head.status
     match status:

@@ -12,6 +12,9 @@ DEFAULT_LIFETIME = 60
 _MARGIN = 5.0
 """Seconds before its end at which a token counts as expired: a request takes time to arrive."""
 
+_AGED = 60.0
+"""Seconds: a refusal of a younger token is meant for the request."""
+
 _MAX_KEPT = 10_000
 """Tokens of one upstream; Docker Hub wants one for every repository."""
 
@@ -51,6 +54,10 @@ class TokenJar:
         self._tokens.pop(key, None)
         return None
 
+    def is_aged(self, token: Token) -> bool:
+        """Whether a token has been kept for so long that the upstream may have forgotten it."""
+        return self._clock() - token.obtained >= _AGED
+
     def put(self, key: TokenKey, token: Token) -> None:
         self._tokens[key] = token
         _bound(self._tokens)
@@ -78,7 +85,12 @@ class TokenJar:
             if isinstance(document, dict)
             else None
         )
-        if not isinstance(value, str) or not value.isascii() or not value.isprintable():
+        if (
+            not isinstance(value, str)
+            or not value
+            or not value.isascii()
+            or not value.isprintable()
+        ):
             raise ValueError("no token in it")
         lifetime = document.get("expires_in")
         if isinstance(lifetime, bool) or not isinstance(lifetime, int | float) or not lifetime > 0:

@@ -33,8 +33,14 @@ def choose(name: str, ns: str | None = None, group: GroupConfig = GROUP) -> Choi
 
 @pytest.mark.parametrize(
     "name",
-    ["alpine", "library/alpine", "docker.io/alpine", "docker.io/library/alpine"]
-    + ["index.docker.io/alpine", "registry-1.docker.io/library/alpine"],
+    [
+        "alpine",
+        "library/alpine",
+        "docker.io/alpine",
+        "docker.io/library/alpine",
+        "index.docker.io/alpine",
+        "registry-1.docker.io/library/alpine",
+    ],
 )
 def test_docker_hubs_official_images_have_one_name(name: str) -> None:
     assert choose(name) == Choice("docker.io", ImageName("library/alpine"))

@@ -159,8 +159,21 @@ def test_the_defaults_written_out_are_the_defaults(load: Load) -> None:
 
 @pytest.mark.parametrize(
     "key",
-    ["tls", "log", "upstreams", "groups", "mirror", "auth", "metrics", "housekeeping", "listen"]
-    + ["external_url", "data_dir", "trusted_proxies", "shutdown_timeout"],
+    [
+        "tls",
+        "log",
+        "upstreams",
+        "groups",
+        "mirror",
+        "auth",
+        "metrics",
+        "housekeeping",
+        "listen",
+        "external_url",
+        "data_dir",
+        "trusted_proxies",
+        "shutdown_timeout",
+    ],
 )
 def test_a_key_without_a_value_is_a_key_left_out(load: Load, key: str) -> None:
     assert load(f"{key}:\n") == DEFAULTS

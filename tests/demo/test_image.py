@@ -110,10 +110,10 @@ def test_a_program_is_an_executable_for_its_machine(architecture: str, machine: 
     assert program.endswith(SENTENCE.encode() + b"\n")
 
 
-@pytest.mark.parametrize(("architecture", "machine"), [("amd64", "x86_64"), ("arm64", "aarch64")])
-def test_the_program_says_its_sentence(tmp_path: Path, architecture: str, machine: str) -> None:
-    if (platform.system(), platform.machine()) != ("Linux", machine):
-        pytest.skip(f"this machine does not run programs for {architecture}")
+def test_the_program_says_its_sentence(tmp_path: Path) -> None:
+    architecture = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine())
+    if platform.system() != "Linux" or architecture is None:
+        pytest.skip("this machine runs programs of neither architecture")
     program = tmp_path / "hello"
     program.write_bytes(program_of(IMAGE, architecture))
     program.chmod(0o755)

@@ -5,6 +5,20 @@ import threading
 
 from tests.fakes.registry import Behaviour, Exchange
 
+__all__ = [
+    "Behaviour",
+    "Exchange",
+    "Gate",
+    "blob_bytes",
+    "blob_until",
+    "chunked",
+    "hang",
+    "hold",
+    "redirect",
+    "reset",
+    "status",
+]
+
 
 class Gate:
     """Holds an answer back until the test opens it."""

@@ -101,8 +101,19 @@ def test_a_group_is_a_name_of_the_grammar(path: str) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    ["/", "/v2", "/v2/", "/v2/_catalog", "/v2/alpine", "/v2/alpine/manifests", "/v2/tags/list"]
-    + ["/v2/alpine/tags", "/v2/alpine/tags/list/", "/v2/manifests/x", "/x/a/manifests/b"],
+    [
+        "/",
+        "/v2",
+        "/v2/",
+        "/v2/_catalog",
+        "/v2/alpine",
+        "/v2/alpine/manifests",
+        "/v2/tags/list",
+        "/v2/alpine/tags",
+        "/v2/alpine/tags/list/",
+        "/v2/manifests/x",
+        "/x/a/manifests/b",
+    ],
 )
 def test_a_path_that_asks_for_nothing_has_no_kind(path: str) -> None:
     assert resource_kind(path) is None

@@ -1,6 +1,7 @@
 """Manifests: which documents are handed on, and with which media type."""
 
 import json
+from contextlib import suppress
 
 import pytest
 from hypothesis import given, settings
@@ -134,7 +135,7 @@ def test_config_layers_and_manifests_are_of_the_right_kind(
 @pytest.mark.parametrize("media_type", [SCHEMA_1, SIGNED_SCHEMA_1])
 def test_schema_1_is_refused_with_advice(media_type: str) -> None:
     old = {"schemaVersion": 1, "name": "library/alpine", "fsLayers": [], "history": []}
-    with pytest.raises(NotAManifest, match="schema 1 .* push the image again"):
+    with pytest.raises(NotAManifest, match=r"schema 1 .* push the image again"):
         judge_manifest(document(old), f"{media_type}; charset=utf-8")
     with pytest.raises(NotAManifest, match="schema 1"):
         judge_manifest(document(old, mediaType=media_type), None)
@@ -191,10 +192,8 @@ def test_four_mebibytes_are_the_limit() -> None:
     st.none() | st.text() | st.sampled_from(MEDIA_TYPES),
 )
 def test_any_bytes_get_a_known_type_or_are_refused(body: bytes, content_type: str | None) -> None:
-    try:
+    with suppress(NotAManifest):
         assert judge_manifest(body, content_type) in MEDIA_TYPES
-    except NotAManifest as refused:
-        assert str(refused)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """What a client is told when something is wrong: the status, the OCI code, and words to act on."""
 
 import socket
+import threading
 
 import pytest
 
@@ -132,10 +133,9 @@ def test_endless_error_bodies_are_not_read(server: RunningServer, registry: Fake
     assert server.blob("hello", DIGEST).status == 404
 
 
-def test_a_server_that_speaks_no_http_is_502(tmp_path: object, start: Start) -> None:
+def test_a_server_that_speaks_no_http_is_502(start: Start) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         server = start(upstream=f"http://127.0.0.1:{listener.getsockname()[1]}")
-        import threading
 
         def answer() -> None:
             for _ in range(2):

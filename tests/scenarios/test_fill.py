@@ -303,3 +303,11 @@ def test_a_blob_that_was_tampered_with_is_fetched_again(
         fetched = len(registry.asked("GET"))
         assert server.blob("hello", digest).body == layer
         assert len(registry.asked("GET")) == fetched + (damage != "touched")
+
+
+def test_head_of_a_blob_whose_length_nobody_tells_claims_none(
+    server: RunningServer, registry: FakeRegistry, layer: bytes
+) -> None:
+    registry.misbehave(behaviours.chunked(layer), ".*/blobs/.*")
+    reply = server.blob("hello", Digest.of(layer), "HEAD")
+    assert (reply.status, reply.headers["Content-Length"]) == (200, None)

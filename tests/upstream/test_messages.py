@@ -1,5 +1,7 @@
 """Requests, answers and origins: what is compared, and what is never shown."""
 
+from contextlib import suppress
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -35,8 +37,10 @@ def test_an_origin_is_scheme_host_and_port(url: str, origin: tuple[str, str, int
         "https://",
         "https://:443",
         "file:///x",
-    ]
-    + ["https://docker.io:x", "https://docker.io:99999", "http://[::1"],
+        "https://docker.io:x",
+        "https://docker.io:99999",
+        "http://[::1",
+    ],
 )
 def test_what_is_no_absolute_http_url_has_no_origin(url: str) -> None:
     with pytest.raises(ValueError):
@@ -46,10 +50,8 @@ def test_what_is_no_absolute_http_url_has_no_origin(url: str) -> None:
 @settings(deadline=None)
 @given(st.text() | st.text("https://:@[].?#09az%").map("https://{}".format))
 def test_any_text_has_an_origin_or_none(url: str) -> None:
-    try:
+    with suppress(ValueError):
         assert Origin.of(url).scheme in ("http", "https")
-    except ValueError:
-        pass
 
 
 def test_authorization_is_replaced_or_taken_away_and_the_rest_stays() -> None:
@@ -70,8 +72,16 @@ def test_credentials_and_bodies_are_not_shown() -> None:
 
 @pytest.mark.parametrize(
     ("value", "length"),
-    [("0", 0), ("1234", 1234), ("", None), ("-1", None), ("1.5", None), ("٣", None)]
-    + [("9" * 5000, None), ("5, 5", None)],
+    [
+        ("0", 0),
+        ("1234", 1234),
+        ("", None),
+        ("-1", None),
+        ("1.5", None),
+        ("٣", None),
+        ("9" * 5000, None),
+        ("5, 5", None),
+    ],
 )
 def test_a_length_is_a_number_or_unknown(value: str, length: int | None) -> None:
     assert Head(200, HTTPHeaders({"Content-Length": value})).length == length

@@ -1,0 +1,82 @@
+"""Sockets that clients come to, and the HTTP server behind them, with its limits."""
+
+import socket
+from collections.abc import Sequence
+
+from tornado.httpserver import HTTPServer
+from tornado.iostream import IOStream
+from tornado.netutil import bind_sockets
+from tornado.web import Application
+
+from depproxy.config import Address
+from depproxy.errors import DepproxyError
+
+MAX_HEADER = 32 * 1024
+"""Bytes of a request's head: names have 255 characters, tokens some KiB."""
+
+MAX_BODY = 64 * 1024
+"""Bytes of a request's body: nothing is uploaded here."""
+
+IDLE_TIMEOUT = 300.0
+"""Seconds after which an idle connection is closed; docker keeps its own for 90 s."""
+
+_TLS_HANDSHAKE = 0x16
+"""The first byte of a TLS connection (RFC 8446, 5.1), and of no HTTP request."""
+
+
+class CannotListen(DepproxyError):
+    """The address is taken, or not ours."""
+
+
+def bind(addresses: Sequence[Address]) -> list[socket.socket]:
+    """Listening sockets for all addresses. Raises `CannotListen`."""
+    sockets: list[socket.socket] = []
+    for address in addresses:
+        try:
+            sockets += bind_sockets(address.port, address.host)
+        except OSError as exc:
+            for sock in sockets:
+                sock.close()
+            raise CannotListen(f"cannot listen on {address}: {exc.strerror}") from exc
+    return sockets
+
+
+def shown(sock: socket.socket) -> str:
+    """``host:port`` of a listening socket."""
+    host, port = sock.getsockname()[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+class _PlainStream(IOStream):
+    """A connection without TLS that hangs up on those who begin with it.
+
+    Docker tries TLS first on every registry that it takes without, and waits 10 s for an answer;
+    when the connection is closed it goes on in plain HTTP at once.
+    """
+
+    _is_first = True
+
+    def read_from_fd(self, buf: bytearray | memoryview) -> int | None:
+        """See `BaseIOStream.read_from_fd`."""
+        count = super().read_from_fd(buf)
+        if self._is_first and count:
+            self._is_first = False
+            if buf[0] == _TLS_HANDSHAKE:
+                return 0  # as if the client had closed
+        return count
+
+
+class HttpServer(HTTPServer):
+    """Tornado's server with our limits."""
+
+    def initialize(self, application: Application) -> None:  # type: ignore[override]
+        super().initialize(
+            application,
+            idle_connection_timeout=IDLE_TIMEOUT,
+            max_header_size=MAX_HEADER,
+            max_body_size=MAX_BODY,
+        )
+
+    def handle_stream(self, stream: IOStream, address: tuple[str, int]) -> None:
+        """See `TCPServer.handle_stream`: nothing has been read from ``stream`` yet."""
+        super().handle_stream(_PlainStream(stream.socket), address)

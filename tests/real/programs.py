@@ -1,0 +1,202 @@
+"""Real programs as the tests use them: started on free ports, ended by their process ids."""
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from depproxy.demo.image import Image
+from depproxy.oci.digest import Digest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def need(*programs: str, root: bool = False) -> None:
+    """Skip where a program is missing; fail instead where CI says that none may be."""
+    missing = [program for program in programs if not shutil.which(program)]
+    if root and os.geteuid() != 0:
+        missing.append("root's rights")
+    if missing and os.environ.get("DEPPROXY_SKIP_NOTHING"):
+        pytest.fail(f"missing: {', '.join(missing)}")
+    if missing:
+        pytest.skip(f"missing: {', '.join(missing)}")
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+def wait_until(ready: Callable[[], bool], process: "subprocess.Popen[bytes]", log: Path) -> None:
+    """Wait for a program to be ready; fail with its log if it ends before."""
+    while not ready():
+        if process.poll() is not None:
+            pytest.fail(f"{process.args!r} ended:\n{log.read_text()[-4000:]}")
+        time.sleep(0.05)
+
+
+def listens(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+        return True
+    return False
+
+
+@contextmanager
+def running(
+    arguments: list[str], log: Path, **options: object
+) -> "Iterator[subprocess.Popen[bytes]]":
+    """A program, its output in ``log``; ended by SIGTERM."""
+    with log.open("ab") as output:
+        process = subprocess.Popen(arguments, stdout=output, stderr=output, **options)  # type: ignore[call-overload]
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+        process.wait()
+
+
+class Depproxy:
+    """The program as users start it, in a process of its own."""
+
+    def __init__(self, folder: Path, upstream: str, *, extra: str = "", group: str = "") -> None:
+        self.folder = folder
+        self.port = free_port()
+        self.log = folder / "depproxy.log"
+        self.config = folder / "depproxy.yml"
+        self.config.write_text(
+            f"listen: 127.0.0.1:{self.port}\n"
+            f"data_dir: {folder / 'data'}\n"
+            f"upstreams:\n  docker.io:\n    url: {upstream}\n"
+            + "".join(f"    {line}\n" for line in extra.splitlines())
+            + "groups:\n  mygroup:\n    upstreams: [docker.io]\n"
+            + "".join(f"    {line}\n" for line in group.splitlines())
+        )
+
+    @property
+    def prefix(self) -> str:
+        return f"127.0.0.1:{self.port}/mygroup/dependency_proxy/containers"
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def token(self) -> str:
+        return (self.folder / "data" / "admin_token").read_text().strip()
+
+    @contextmanager
+    def serving(self, **options: object) -> "Iterator[subprocess.Popen[bytes]]":
+        command = [sys.executable, str(ROOT / "server.py"), "--config", str(self.config)]
+        with running(command, self.log, cwd=ROOT, **options) as process:
+            wait_until(lambda: listens(self.port), process, self.log)
+            yield process
+
+    def purge(self) -> bytes:
+        request = urllib.request.Request(
+            f"{self.url}/api/v4/groups/mygroup/dependency_proxy/cache",
+            method="DELETE",
+            headers={"PRIVATE-TOKEN": self.token},
+        )
+        with urllib.request.urlopen(request) as reply:
+            return bytes(reply.read())
+
+
+class DockerRegistry:
+    """Debian's docker-registry, with a log that shows what it was asked."""
+
+    def __init__(self, folder: Path) -> None:
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.log = folder / "registry.log"
+        self._config = folder / "registry.yml"
+        self._config.write_text(
+            "version: 0.1\n"
+            f"storage: {{filesystem: {{rootdirectory: {folder / 'registry'}}}}}\n"
+            f"http: {{addr: '127.0.0.1:{self.port}'}}\n"
+            "log: {accesslog: {disabled: false}, level: warn}\n"
+        )
+
+    @contextmanager
+    def serving(self) -> "Iterator[subprocess.Popen[bytes]]":
+        with running(["docker-registry", "serve", str(self._config)], self.log) as process:
+            wait_until(lambda: listens(self.port), process, self.log)
+            yield process
+
+    def asked(self) -> list[tuple[str, str]]:
+        """Method and path of every request so far, by the access log."""
+        lines = [line.split('"') for line in self.log.read_text().splitlines()]
+        requests = [
+            parts[1].split(" ") for parts in lines if len(parts) > 2 and "HTTP/" in parts[1]
+        ]
+        return [(request[0], request[1]) for request in requests]
+
+    def forget(self) -> None:
+        self.log.write_text("")
+
+    def push(self, name: str, tag: str, image: Image) -> None:
+        for digest, blob in image.blobs.items():
+            self._push_blob(name, digest, blob)
+        for digest, (media_type, body) in image.manifests.items():
+            if digest != image.index:
+                self._put(f"/v2/{name}/manifests/{digest}", body, media_type)
+        media_type, body = image.manifests[image.index]
+        self._put(f"/v2/{name}/manifests/{tag}", body, media_type)
+
+    def _push_blob(self, name: str, digest: Digest, blob: bytes) -> None:
+        start = urllib.request.Request(f"{self.url}/v2/{name}/blobs/uploads/", method="POST")
+        with urllib.request.urlopen(start) as reply:
+            location = urlsplit(reply.headers["Location"])
+        self._put(
+            f"{location.path}?{location.query}&digest={digest}", blob, "application/octet-stream"
+        )
+
+    def _put(self, path: str, body: bytes, media_type: str) -> None:
+        request = urllib.request.Request(
+            self.url + path, body, {"Content-Type": media_type}, method="PUT"
+        )
+        with urllib.request.urlopen(request):
+            pass
+
+
+class Docker:
+    """A dockerd of the tests' own, and the client that talks to it."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._socket = f"unix://{folder / 'docker.sock'}"
+        self.log = folder / "dockerd.log"
+
+    @contextmanager
+    def serving(self) -> Iterator["Docker"]:
+        command = ["dockerd", "--storage-driver", "vfs", "--iptables=false", "--bridge=none"]
+        command += ["--host", self._socket, "--pidfile", str(self._folder / "docker.pid")]
+        command += ["--data-root", str(self._folder / "root")]
+        command += ["--exec-root", str(self._folder / "exec")]
+        with running(command, self.log) as process:
+            wait_until(lambda: self.run("version", check=False).returncode == 0, process, self.log)
+            yield self
+
+    def run(self, *arguments: str, check: bool = True) -> "subprocess.CompletedProcess[str]":
+        done = subprocess.run(
+            ["docker", "--host", self._socket, *arguments], capture_output=True, text=True
+        )
+        if check and done.returncode:
+            pytest.fail(f"docker {' '.join(arguments)}: {done.stderr}\n{done.stdout}")
+        return done
+
+    def forget(self, name: str) -> None:
+        """Remove an image with its layers."""
+        self.run("image", "rm", "--force", name)
