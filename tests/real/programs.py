@@ -8,7 +8,6 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -101,8 +100,13 @@ class Depproxy:
     def serving(self, **options: object) -> "Iterator[subprocess.Popen[bytes]]":
         command = [sys.executable, str(ROOT / "server.py"), "--config", str(self.config)]
         with running(command, self.log, cwd=ROOT, **options) as process:
-            wait_until(lambda: listens(self.port), process, self.log)
+            wait_until(self._is_healthy, process, self.log)
             yield process
+
+    def _is_healthy(self) -> bool:
+        with contextlib.suppress(OSError), urllib.request.urlopen(f"{self.url}/-/health"):
+            return True
+        return False
 
     def purge(self) -> bytes:
         request = urllib.request.Request(
