@@ -12,6 +12,7 @@ from depproxy.handlers.activity import Activity
 from depproxy.handlers.api import CacheHandler
 from depproxy.handlers.base import UnknownApiHandler, UnknownHandler, UnknownOciHandler
 from depproxy.handlers.blobs import BlobHandler
+from depproxy.handlers.listings import ReferrersHandler, TagsHandler
 from depproxy.handlers.manifests import ManifestHandler
 from depproxy.handlers.operations import HealthHandler, ReadinessHandler
 from depproxy.handlers.paths import resource_kind
@@ -45,6 +46,8 @@ def make_app(
             (r"/v2/?", VersionHandler),
             Rule(Resource("manifests"), ManifestHandler, image),
             Rule(Resource("blobs"), BlobHandler, image),
+            Rule(Resource("tags"), TagsHandler, image),
+            Rule(Resource("referrers"), ReferrersHandler, image),
             (r"/v2/.*", UnknownOciHandler),
             (
                 r"/api/v4/groups/(.+)/dependency_proxy/cache",

@@ -10,6 +10,7 @@ from depproxy.access.admin import AdminToken
 from depproxy.app import make_app
 from depproxy.cache.blobs import Blobs
 from depproxy.cache.documents import Documents
+from depproxy.cache.listings import Listings
 from depproxy.cache.manifests import Manifests
 from depproxy.cache.missing import Missing
 from depproxy.cache.proxy import DependencyProxy
@@ -21,7 +22,7 @@ from depproxy.logs import log_access
 from depproxy.store.data_dir import open_data_dir
 from depproxy.store.tree import Tree
 from depproxy.upstream.curl import CurlThread
-from depproxy.upstream.registry import open_registry
+from depproxy.upstream.registries import Registries
 
 _log = logging.getLogger(__name__)
 
@@ -93,10 +94,7 @@ class Server:
     def _build(
         self, curl: CurlThread, disk: ThreadPoolExecutor, hashing: ThreadPoolExecutor
     ) -> DependencyProxy:
-        registries = {
-            name: open_registry(upstream, curl, USER_AGENT, time.monotonic)
-            for name, upstream in self._config.upstreams.items()
-        }
+        registries = Registries(self._config.upstreams, curl, USER_AGENT, time.monotonic)
         documents = Documents(disk, hashing)
         return DependencyProxy(
             self._data,
@@ -105,7 +103,9 @@ class Server:
             UpstreamNames(self._config.upstreams),
             Manifests(documents, Missing(time.monotonic), disk, time.time),
             Blobs(disk, hashing, asyncio.sleep),
+            Listings(disk, time.time),
             disk,
+            self._config.mirror.group,
         )
 
     async def _drain(self, http: HttpServer, proxy: DependencyProxy) -> None:

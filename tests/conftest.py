@@ -32,8 +32,11 @@ def start(registry: FakeRegistry, tmp_path: Path) -> Iterator[Start]:
     start works on the same data folder, so the first must have been stopped."""
     with ExitStack() as stack:
 
-        def start_one(*, group: str = "", extra: str = "", upstream: str = "") -> RunningServer:
-            config = write_config(tmp_path, upstream or registry.url, group=group, extra=extra)
+        def start_one(
+            *, group: str = "", extra: str = "", upstream: str = "", more: str = ""
+        ) -> RunningServer:
+            url = upstream or registry.url
+            config = write_config(tmp_path, url, group=group, extra=extra, more=more)
             return stack.enter_context(RunningServer(config))
 
         yield start_one

@@ -47,7 +47,7 @@ class Start(Protocol):
     """What the fixture ``start`` gives."""
 
     def __call__(
-        self, *, group: str = "", extra: str = "", upstream: str = ""
+        self, *, group: str = "", extra: str = "", upstream: str = "", more: str = ""
     ) -> "RunningServer": ...
 
 
@@ -159,10 +159,13 @@ def _named(headers: Mapping[str, str]) -> dict[str, str]:
     return {name.replace("_", "-"): value for name, value in headers.items()}
 
 
-def write_config(folder: Path, upstream: str, *, group: str = "", extra: str = "") -> Config:
-    """One group, ``mygroup``, with one upstream under Docker Hub's name.
+def write_config(
+    folder: Path, upstream: str, *, group: str = "", extra: str = "", more: str = ""
+) -> Config:
+    """Two groups, ``mygroup`` and ``other``, and one upstream under Docker Hub's name.
 
-    ``group`` and ``extra`` are lines of YAML for the group and for the upstream.
+    ``group`` and ``extra`` are lines of YAML for the group and for the upstream, ``more`` for the
+    upstreams and, where they are not indented, for the whole.
     """
     file = folder / "depproxy.yml"
     file.write_text(
@@ -173,7 +176,9 @@ def write_config(folder: Path, upstream: str, *, group: str = "", extra: str = "
         f"  docker.io:\n"
         f"    url: {upstream}\n"
         + "".join(f"    {line}\n" for line in extra.splitlines())
-        + "groups:\n  mygroup:\n    upstreams: [docker.io]\n"
+        + more
+        + "groups:\n  mygroup:\n"
+        + ("" if "upstreams:" in group else "    upstreams: [docker.io]\n")
         + "".join(f"    {line}\n" for line in group.splitlines())
         + "  other:\n"
     )

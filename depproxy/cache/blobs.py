@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
+from depproxy.cache.far_range import FAR, FarRange
 from depproxy.cache.fill import Fill, State
 from depproxy.cache.source import Source
 from depproxy.cache.status import CacheStatus
-from depproxy.errors import BlobUnknown, UpstreamError
+from depproxy.errors import BlobUnknown, StoreError, UpstreamError
 from depproxy.oci.digest import Digest
+from depproxy.oci.ranges import ByteRange
 from depproxy.store.blobs import OpenBlob, SealBroken
 from depproxy.store.tree import Tree
 
@@ -64,6 +66,10 @@ class _Following:
 
     async def wait_for_size(self) -> None:
         self.size = await self._fill.size()
+
+    def is_far(self, start: int) -> bool:
+        """Whether the fill is a long way from an offset."""
+        return start - self._fill.written > FAR
 
     def close(self) -> None:
         if self._open:
@@ -121,6 +127,27 @@ class Blobs:
             except BaseException:
                 stream.close()
                 raise
+
+    async def open_range(
+        self, source: Source, digest: Digest, stream: BlobStream, asked: ByteRange
+    ) -> BlobStream:
+        """The stream to read a range from: ``stream`` itself, unless that is a fill that will not
+        get there soon. The one that is not returned is closed."""
+        if not isinstance(stream, _Following) or not stream.is_far(asked.start) or not stream.size:
+            return stream
+        fetch = partial(source.registry.fetch_range, source.repository.image, digest)
+        try:
+            spool = source.tree.spool()
+            far = FarRange(spool, asked, stream.size, source.registry.name, fetch)
+        except StoreError:
+            return stream
+        try:
+            await far.wait_for_head()
+        except (UpstreamError, StoreError):
+            far.close()  # whoever cannot send a range may still send the whole
+            return stream
+        stream.close()
+        return far
 
     async def head(self, source: Source, digest: Digest) -> BlobHead:
         """What a GET would find, at the cost of no download.

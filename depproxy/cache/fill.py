@@ -22,6 +22,7 @@ from concurrent.futures import Executor
 from enum import Enum
 from typing import Protocol
 
+from depproxy.cache.change import Change
 from depproxy.errors import (
     ContentMismatch,
     DepproxyError,
@@ -116,7 +117,7 @@ class Fill:
         self._pause = pause
         self._verified = verified
         self._loop = asyncio.get_running_loop()
-        self._changed = self._loop.create_future()
+        self._change = Change()
         self._size_known = False
         self._size: int | None = None
         self._can_resume = True
@@ -147,7 +148,7 @@ class Fill:
             held_back = self._size is not None and self._size <= LAST_PIECE
             if self._size_known and not held_back:
                 return self._size
-            await self._change()
+            await self._change.wait()
 
     async def readable_to(self, offset: int) -> int:
         """Wait until bytes from ``offset`` on may be sent; returns where they end.
@@ -162,7 +163,7 @@ class Fill:
             visible = min(self._partial.written, end - LAST_PIECE)
             if visible > offset:
                 return visible
-            await self._change()
+            await self._change.wait()
 
     def read(self, offset: int, length: int) -> bytes:
         """At most ``length`` bytes; ask `readable_to` first. Raises `StoreError`."""
@@ -181,10 +182,6 @@ class Fill:
     def _raise_if_failed(self) -> None:
         if self.error is not None:
             raise self.error
-
-    async def _change(self) -> None:
-        # Shielded: a follower that is cancelled must not cancel what the others wait for.
-        await asyncio.shield(self._changed)
 
     # -- the download ------------------------------------------------------------------------
 
@@ -314,19 +311,19 @@ class Fill:
     def _settle_size(self, size: int | None) -> None:
         if not self._size_known:
             self._size, self._size_known = size, True
-            self._notify()
+            self._change.notify()
 
     def grew(self) -> None:
         """More bytes are on disk."""
         if self._hash_task is None and self.state is State.FLOWING:
             self._start_hashing()
-        self._notify()
+        self._change.notify()
 
     def _become(self, state: State) -> None:
         if state not in NEXT[self.state]:
             raise AssertionError(f"a fill cannot go from {self.state} to {state}")
         self.state = state
-        self._notify()
+        self._change.notify()
 
     def _fail(self, error: DepproxyError) -> None:
         """Whatever happens to a blob that is right no longer concerns its followers."""
@@ -335,11 +332,6 @@ class Fill:
         elif self.state not in ENDED:
             self.error = error
             self._become(State.FAILED)
-
-    def _notify(self) -> None:
-        changed, self._changed = self._changed, self._loop.create_future()
-        if not changed.done():
-            changed.set_result(None)
 
     def _close_if_done(self) -> None:
         if self.state in ENDED and self._readers == 0 and self._hash_task is None:

@@ -7,9 +7,11 @@ from concurrent.futures import Executor
 from typing import Any
 
 from depproxy.cache.blobs import Blobs
+from depproxy.cache.image_policy import check_image
+from depproxy.cache.listings import Listings
 from depproxy.cache.manifests import Manifests
 from depproxy.cache.source import Source
-from depproxy.cache.upstream_choice import UpstreamNames
+from depproxy.cache.upstream_choice import DOCKER_HUB, Choice, UpstreamNames
 from depproxy.config import GroupConfig
 from depproxy.errors import NameUnknown, StoreError
 from depproxy.oci.names import GroupName
@@ -17,7 +19,7 @@ from depproxy.store.census import Totals
 from depproxy.store.data_dir import DataDir
 from depproxy.store.pointers import Repository
 from depproxy.store.tree import Tree
-from depproxy.upstream.registry import Registry
+from depproxy.upstream.registries import Registries
 
 _log = logging.getLogger(__name__)
 
@@ -29,25 +31,29 @@ _LEAST_FREE = 16 * 1024 * 1024
 
 
 class DependencyProxy:
-    """All groups of this server. Its parts are public: ``manifests`` and ``blobs``."""
+    """All groups of this server. Its parts are public: ``manifests``, ``blobs``, ``listings``."""
 
     def __init__(
         self,
         data: DataDir,
         groups: Mapping[str, GroupConfig],
-        registries: Mapping[str, Registry],
+        registries: Registries,
         names: UpstreamNames,
         manifests: Manifests,
         blobs: Blobs,
+        listings: Listings,
         disk: Executor,
+        mirror: GroupName | None = None,
     ) -> None:
         self.manifests = manifests
         self.blobs = blobs
+        self.listings = listings
         self._data = data
         self._groups = groups
         self._registries = registries
         self._names = names
         self._disk = disk
+        self._mirror = mirror
         self._tasks: set[asyncio.Task[None]] = set()
 
     def group(self, name: GroupName) -> GroupConfig:
@@ -63,13 +69,30 @@ class DependencyProxy:
         """The image that ``name`` means in a group, now. ``ns`` and ``own_hosts``: see
         `UpstreamNames.choose`.
 
-        Raises `NameInvalid` and `NameUnknown`.
+        Raises `NameInvalid`, `NameUnknown` and `Denied`.
         """
-        choice = self._names.choose(group, name, ns, own_hosts)
+        return self._source(group, self._names.choose(group, name, ns, own_hosts))
+
+    def mirrored(self, name: str, ns: str | None, own_hosts: Collection[str]) -> Source:
+        """The image that ``name`` means on a path without a group: in the mirror's group, and of
+        Docker Hub where nothing else is said.
+
+        Raises as `source` does, and `NameUnknown` where no group is mirrored.
+        """
+        if self._mirror is None:
+            raise NameUnknown(
+                "this server is no mirror: images are pulled as"
+                " <group>/dependency_proxy/containers/<image>"
+            )
+        group = self.group(self._mirror)
+        return self._source(group, self._names.choose(group, name, ns, own_hosts, DOCKER_HUB))
+
+    def _source(self, group: GroupConfig, choice: Choice) -> Source:
+        check_image(group, choice)
         return Source(
             group,
             self._tree(group.name),
-            self._registries[choice.upstream],
+            self._registries.get(group, choice.upstream),
             Repository(choice.upstream, choice.image),
         )
 
@@ -105,6 +128,7 @@ class DependencyProxy:
     async def stop(self, patience: float) -> None:
         """Store what is about to be stored, at most for ``patience`` seconds, and drop the rest."""
         await self.manifests.stop()
+        await self.listings.stop()
         await self.blobs.finish(patience)
         for task in list(self._tasks):
             task.cancel()

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from depproxy.config import GroupConfig
 from depproxy.errors import (
     BlobUnknown,
+    Denied,
     DepproxyError,
     ManifestUnknown,
     NameUnknown,
@@ -45,9 +46,9 @@ class Source:
         """The upstream says 404."""
         if kind is ManifestUnknown:
             return kind(
-                f"{self.registry.name} has no such manifest of {self._image}: check name and tag"
+                f"{self.registry.name} has no such manifest of {self.name}: check name and tag"
             )
-        return kind(f"{self.registry.name} has no such blob of {self._image}: pull the tag anew")
+        return kind(f"{self.registry.name} has no such blob of {self.name}: pull the tag anew")
 
     def told(
         self, error: UpstreamError, kind: "type[ManifestUnknown | BlobUnknown]"
@@ -55,13 +56,19 @@ class Source:
         """What a client without a cached answer is told of an upstream's error."""
         if isinstance(error, UpstreamNotFound):
             return self.unknown(kind)
+        if isinstance(error, UpstreamRefused) and not self.registry.is_anonymous:
+            return Denied(
+                f"{self.registry.name} does not give {self.name} to the configured user: the name"
+                f" is wrong, or the credentials do not allow it ({error})"
+            )
         if isinstance(error, UpstreamRefused):
             return NameUnknown(
-                f"{self.registry.name} does not give {self._image} to anonymous users: the name is"
+                f"{self.registry.name} does not give {self.name} to anonymous users: the name is"
                 " wrong, or the image is private there"
             )
         return error
 
     @property
-    def _image(self) -> str:
+    def name(self) -> str:
+        """The image with its upstream, for people."""
         return f"{self.repository.upstream}/{self.repository.image}"

@@ -32,10 +32,16 @@ class UpstreamNames:
         return self._owners.get(_plain(host))
 
     def choose(
-        self, group: GroupConfig, name: str, ns: str | None, own_hosts: Collection[str]
+        self,
+        group: GroupConfig,
+        name: str,
+        ns: str | None,
+        own_hosts: Collection[str],
+        default: str | None = None,
     ) -> Choice:
-        """What ``name``, the image of a group's path, means.
+        """What ``name``, the image of a path, means in a group.
 
+        ``default`` is the upstream of a name without a host; None: the group's first.
         ``ns`` is what containerd says that it wants (None where it says nothing); one of
         ``own_hosts`` means this server, and counts as none. An upstream is never guessed: an image
         of another registry under the asked name would be a dependency confusion.
@@ -53,7 +59,7 @@ class UpstreamNames:
         elif "." in first:
             upstream, image = self._known(group, first), rest
         else:
-            upstream, image = group.upstreams[0], name
+            upstream, image = self._known(group, default or group.upstreams[0]), name
         if not image:
             raise NameInvalid(
                 f"the name ends after the upstream's host, {first}: the image is missing"

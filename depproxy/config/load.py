@@ -129,17 +129,17 @@ def _read_log(section: Section) -> LogConfig:
 def _read_credentials(section: Section) -> Credentials:
     credentials = Credentials(
         username=section.take("username", values.text, None),
-        password_file=section.take("password_file", values.path, None),
+        password_file=section.take("password_file", values.readable_file, None),
         password_env=section.take("password_env", values.env_name, None),
     )
-    if credentials.password_file and credentials.password_env:
+    if section.has("password_file") and section.has("password_env"):
         section.problem(
             "password_env", "expected one of password_file and password_env, found both"
         )
-    has_password = bool(credentials.password_file or credentials.password_env)
-    if credentials.username and not has_password:
+    has_password = section.has("password_file") or section.has("password_env")
+    if section.has("username") and not has_password:
         section.problem("password_file", "expected password_file or password_env beside username")
-    if has_password and not credentials.username:
+    if has_password and not section.has("username"):
         section.problem("username", "expected a text, since there is a password")
     return credentials
 
@@ -167,7 +167,7 @@ def _read_upstream(section: Section, preset: UpstreamConfig) -> UpstreamConfig:
         url=section.take("url", values.http_url, preset.url),
         aliases=section.take_list("aliases", values.registry_alias, preset.aliases),
         credentials=_read_credentials(section),
-        ca_file=section.take("ca_file", values.path, None),
+        ca_file=section.take("ca_file", values.readable_file, None),
         proxy=section.take("proxy", values.http_url, None),
         trusted_realms=section.take_list("trusted_realms", values.host, preset.trusted_realms),
         redirect_hosts=section.take_list("redirect_hosts", values.host, preset.redirect_hosts),

@@ -35,6 +35,10 @@ class Section:
         """The dotted path of ``key``."""
         return f"{self._path}.{key}" if self._path else key
 
+    def has(self, key: str) -> bool:
+        """Whether ``key`` has a value, right or wrong."""
+        return self._content.get(key) is not None
+
     def take(self, key: str, parse: Callable[[Any], T], default: D) -> T | D:
         """The value of ``key``, or ``default`` where it is left out or wrong."""
         self._known.append(key)

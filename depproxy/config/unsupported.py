@@ -10,27 +10,20 @@ from depproxy.config.model import (
     GroupConfig,
     HousekeepingConfig,
     MetricsConfig,
-    MirrorConfig,
     TlsConfig,
-    UpstreamConfig,
 )
 from depproxy.config.section import Problems
 
-_UPSTREAM = ("credentials", "ca_file", "proxy")
 _GROUP = (
     "visibility",
     "readers",
     "owners",
-    "credentials",
     "refused_stale_for",
     "expire_after",
     "max_size",
-    "allow",
-    "deny",
 )
 _WHOLE: dict[str, type[Any]] = {
     "tls": TlsConfig,
-    "mirror": MirrorConfig,
     "auth": AuthConfig,
     "metrics": MetricsConfig,
     "housekeeping": HousekeepingConfig,
@@ -46,20 +39,13 @@ def report_unsupported(config: Config, problems: Problems) -> None:
     for key, kind in _WHOLE.items():
         names = tuple(field.name for field in fields(kind))
         _compare(key, getattr(config, key), kind(), names, problems)
-    for name, upstream in config.upstreams.items():
-        _compare(f"upstreams.{name}", upstream, UpstreamConfig(name, ""), _UPSTREAM, problems)
     for name, group in config.groups.items():
         _compare(f"groups.{name}", group, GroupConfig(group.name), _GROUP, problems)
-        if len(group.upstreams) > 1:
-            problems.add(f"groups.{name}.upstreams", "more than one is not supported yet")
 
 
 def _compare(
     path: str, value: Any, default: Any, keys: tuple[str, ...], problems: Problems
 ) -> None:
     for key in keys:
-        if getattr(value, key) == getattr(default, key):
-            continue
-        if key == "credentials" and path.startswith("upstreams."):
-            key = "username"
-        problems.add(f"{path}.{key}", "not supported yet")
+        if getattr(value, key) != getattr(default, key):
+            problems.add(f"{path}.{key}", "not supported yet")

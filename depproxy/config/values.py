@@ -3,6 +3,7 @@
 
 import ipaddress
 import math
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,14 @@ def path(value: Any) -> Path:
     if not isinstance(value, str) or not value or "\0" in value:
         raise ValueError("a path")
     return Path(value)
+
+
+def readable_file(value: Any) -> Path:
+    """A file that is there and can be read now."""
+    file = path(value)
+    if not file.is_file() or not os.access(file, os.R_OK):
+        raise ValueError("a file that can be read")
+    return file
 
 
 def duration(value: Any) -> float:
@@ -165,6 +174,8 @@ def network(value: Any) -> str:
 def env_name(value: Any) -> str:
     if not isinstance(value, str) or not _ENV.fullmatch(value):
         raise ValueError("the name of an environment variable")
+    if value not in os.environ:
+        raise ValueError("the name of an environment variable that is set")
     return value
 
 

@@ -33,15 +33,25 @@ class BlobHandler(ImageHandler):
 
     async def get(self) -> None:
         digest = Digest.parse(self.target.reference)
-        stream = await self.proxy.blobs.open(self.source(), digest)
+        source = self.source()
+        stream = await self.proxy.blobs.open(source, digest)
         try:
+            asked = self._asked_range(stream, digest)
+            if is_known(self.request.headers.get("If-None-Match"), digest):
+                asked = None
+                self.set_status(304)
+            elif asked:
+                stream = await self.proxy.blobs.open_range(source, digest, stream, asked)
             self.describe(digest, _OCTETS, stream.size, stream.status)
             self.set_header("Accept-Ranges", "bytes")
-            if is_known(self.request.headers.get("If-None-Match"), digest):
-                self.set_status(304)
+            if self.get_status() == 304:
                 self.finish()
                 return
-            await self._send(stream, self._asked_range(stream, digest))
+            if asked and stream.size is not None:
+                self.set_status(206)
+                self.set_header("Content-Range", asked.content_range(stream.size))
+                self.set_header("Content-Length", str(asked.end - asked.start))
+            await self._send(stream, asked)
         finally:
             stream.close()
 
@@ -49,12 +59,7 @@ class BlobHandler(ImageHandler):
         """Raises `RangeUnsatisfiable`."""
         if stream.size is None or not range_applies(self.request.headers.get("If-Range"), digest):
             return None
-        asked = parse_range(self.request.headers.get("Range"), stream.size)
-        if asked:
-            self.set_status(206)
-            self.set_header("Content-Range", asked.content_range(stream.size))
-            self.set_header("Content-Length", str(asked.end - asked.start))
-        return asked
+        return parse_range(self.request.headers.get("Range"), stream.size)
 
     async def _send(self, stream: BlobStream, asked: ByteRange | None) -> None:
         offset = asked.start if asked else 0

@@ -4,8 +4,6 @@ from depproxy.handlers.conditional import is_known
 from depproxy.handlers.registry import ImageHandler
 from depproxy.oci.digest import Digest, parse_reference
 
-_UNSAFE_IN_WARNING = str.maketrans({'"': "'", "\\": "/", "\r": " ", "\n": " "})
-
 
 class ManifestHandler(ImageHandler):
     """A manifest, byte for byte as the upstream has it. Ranges are ignored."""
@@ -26,10 +24,7 @@ class ManifestHandler(ImageHandler):
             manifest = await manifests.by_tag(source, reference, with_body)
         descriptor = manifest.descriptor
         self.describe(descriptor.digest, descriptor.media_type, descriptor.size, manifest.status)
-        if manifest.warning:
-            text = manifest.warning.translate(_UNSAFE_IN_WARNING)
-            text = text.encode("ascii", "replace").decode()
-            self.set_header("Warning", f'299 - "{text}"')
+        self.warn(manifest.warning)
         if is_known(self.request.headers.get("If-None-Match"), descriptor.digest):
             self.set_status(304)
         elif with_body and manifest.body is not None:

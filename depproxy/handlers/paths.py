@@ -23,6 +23,11 @@ class RegistryPath:
     image: str
     reference: str
 
+    @property
+    def name(self) -> str:
+        """The repository's name as the client has it."""
+        return self.image if self.group is None else f"{self.group}{_MARK}{self.image}"
+
 
 def resource_kind(path: str) -> str | None:
     """``manifests``, ``blobs``, ``referrers`` or ``tags``: what an undecoded path asks for."""

@@ -7,11 +7,12 @@ from depproxy.cache.proxy import DependencyProxy
 from depproxy.cache.source import Source
 from depproxy.cache.status import CacheStatus
 from depproxy.cache.upstream_choice import is_own_host
-from depproxy.errors import NameUnknown
 from depproxy.handlers.base import OciErrors, ProxyHandler
 from depproxy.handlers.conditional import etag
 from depproxy.handlers.paths import RegistryPath, parse_registry_path
 from depproxy.oci.digest import Digest
+
+_UNSAFE_IN_WARNING = str.maketrans({'"': "'", "\\": "/", "\r": " ", "\n": " "})
 
 
 class VersionHandler(OciErrors):
@@ -38,34 +39,38 @@ class ImageHandler(OciErrors, ProxyHandler):
         return parse_registry_path(self.request.path)
 
     def source(self) -> Source:
-        """The image that is asked for. Raises `NameInvalid` and `NameUnknown`."""
-        if self.target.group is None:
-            raise NameUnknown(
-                "this server is no mirror: images are pulled as"
-                " <group>/dependency_proxy/containers/<image>"
-            )
-        group = self.proxy.group(self.target.group)
-        ns = self.get_query_argument("ns", None)
+        """The image that is asked for. Raises `NameInvalid`, `NameUnknown` and `Denied`."""
+        image, ns = self.target.image, self.get_query_argument("ns", None)
         own_hosts = {self._external_host, self.request.host}
-        source = self.proxy.source(group, self.target.image, ns, own_hosts)
+        if self.target.group is None:
+            source = self.proxy.mirrored(image, ns, own_hosts)
+        else:
+            group = self.proxy.group(self.target.group)
+            source = self.proxy.source(group, image, ns, own_hosts)
         if ns and not is_own_host(ns, own_hosts):
             self._namespace = source.registry.name
         return source
 
     def render_error(self, status: int, code: str, message: str) -> None:
-        self._tell_namespace()
+        self.tell_namespace()
         super().render_error(status, code, message)
 
-    def _tell_namespace(self) -> None:
+    def tell_namespace(self) -> None:
         """Whose image this is, for those who asked for a registry by ``ns``."""
         if self._namespace:
             self.set_header("OCI-Namespace", self._namespace)
+
+    def warn(self, warning: str | None) -> None:
+        """Say that what is sent may be out of date (RFC 7234, 5.5)."""
+        if warning:
+            text = warning.translate(_UNSAFE_IN_WARNING).encode("ascii", "replace").decode()
+            self.set_header("Warning", f'299 - "{text}"')
 
     def describe(
         self, digest: Digest, media_type: str, size: int | None, status: CacheStatus
     ) -> None:
         """The headers that manifests and blobs carry."""
-        self._tell_namespace()
+        self.tell_namespace()
         self.set_header("Docker-Content-Digest", digest)
         self.set_header("Content-Type", media_type)
         self.set_header("ETag", etag(digest))

@@ -12,8 +12,10 @@ from depproxy.oci.names import GroupName
 from depproxy.store.blobs import Blobs
 from depproxy.store.census import Census
 from depproxy.store.files import Directory, sweep
+from depproxy.store.lists import Lists
 from depproxy.store.partial import PARTIALS, Partial
 from depproxy.store.pointers import Pointers
+from depproxy.store.spool import Spool
 from depproxy.store.times import Times
 
 
@@ -31,6 +33,7 @@ class Tree:
         self.blobs = Blobs(self._directory)
         self.pointers = Pointers(self._directory)
         self.times = Times(self._directory)
+        self.lists = Lists(self._directory)
         self.census = Census(self._directory, exact=is_new or fd < 0)
 
     @property
@@ -41,6 +44,10 @@ class Tree:
     def begin(self, digest: Digest) -> Partial:
         """A new file that may become the blob ``digest``. Raises `StoreError`."""
         return Partial(self._directory, digest)
+
+    def spool(self) -> Spool:
+        """A file for bytes on their way through. Raises `StoreError`."""
+        return Spool(self._directory)
 
     def store(self, digest: Digest, data: bytes) -> None:
         """Make a blob of bytes at hand.

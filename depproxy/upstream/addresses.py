@@ -1,6 +1,7 @@
 """Which addresses a redirect may lead to: pure."""
 
 import ipaddress
+import socket
 from enum import Enum
 
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
@@ -35,6 +36,25 @@ def reach_of(address: str) -> Reach:
     if ip.is_private or ip in _SHARED:
         return Reach.PRIVATE
     return Reach.PUBLIC
+
+
+def literal_address(host: str) -> str | None:
+    """The address that a URL's host is, in any of the spellings that resolvers take for one
+    (``2130706433``, ``0x7f.1``); None for a name."""
+    try:
+        return str(ipaddress.ip_address(host.strip("[]").partition("%")[0]))
+    except ValueError:
+        pass
+    try:
+        return socket.inet_ntoa(socket.inet_aton(host))
+    except (OSError, UnicodeError):
+        return None
+
+
+def literal_reach(host: str) -> Reach | None:
+    """How far the address is that a URL's host is; None for a name."""
+    address = literal_address(host)
+    return reach_of(address) if address else None
 
 
 def may_follow(target: Reach, upstream: Reach | None, host_is_listed: bool) -> bool:

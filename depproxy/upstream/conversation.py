@@ -7,6 +7,7 @@ Token protocol: https://distribution.github.io/distribution/spec/auth/token/
 from collections.abc import Generator
 from dataclasses import dataclass, replace
 from enum import Enum
+from typing import Protocol
 from urllib.parse import urlencode, urljoin, urlsplit
 
 from depproxy.errors import (
@@ -40,6 +41,16 @@ class Step:
     purpose: Purpose = Purpose.RESOURCE
 
 
+class Login(Protocol):
+    """Who we are at an upstream."""
+
+    username: str
+
+    def basic(self) -> str:
+        """The value of ``Authorization``. Raises OSError where there is no password."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Rules:
     """What an upstream's configuration allows."""
@@ -47,6 +58,11 @@ class Rules:
     upstream: str
     origin: Origin
     trusted_realms: tuple[str, ...]
+    login: Login | None = None
+
+    @property
+    def identity(self) -> str | None:
+        return self.login.username if self.login else None
 
 
 Conversation = Generator[Step, Answer, Answer]
@@ -75,18 +91,24 @@ def converse(request: Request, scope: str, rules: Rules, jar: TokenJar) -> Conve
 
 
 def _authorized(request: Request, scope: str, rules: Rules, jar: TokenJar) -> Conversation:
-    """One request to the upstream itself: with a token that is at hand, then with a fresh one."""
-    key = jar.expected(None, scope)
+    """One request to the upstream itself: as it wanted it last time, then as it wants it now."""
+    key = jar.expected(rules.identity, scope)
     token = jar.get(key) if key else None
-    answer = yield Step(request.with_authorization(_bearer(token)))
-    challenge = _bearer_challenge(answer) if answer.status == 401 else None
-    if challenge:
-        key = _token_key(challenge, scope, rules)
-        jar.expect(None, scope, key)
+    by_password = token is None and jar.wants_basic and rules.login
+    authorization = _basic(by_password, rules) if by_password else _bearer(token)
+    answer = yield Step(request.with_authorization(authorization))
+    challenges = _challenges(answer)
+    if "bearer" in challenges:
+        key = _token_key(challenges["bearer"], scope, rules)
+        jar.expect(rules.identity, scope, key)
         other = jar.get(key)
         if other and other != token:
             token = other
             answer = yield Step(request.with_authorization(_bearer(token)))
+    elif "basic" in challenges and rules.login and not by_password:
+        answer = yield Step(request.with_authorization(_basic(rules.login, rules)))
+        jar.wants_basic = answer.status != 401
+        return answer
     if not key or not _wants_fresh_token(answer, token, jar):
         return answer
     jar.drop(key)
@@ -97,7 +119,7 @@ def _authorized(request: Request, scope: str, rules: Rules, jar: TokenJar) -> Co
 def _wants_fresh_token(answer: Answer, token: Token | None, jar: TokenJar) -> bool:
     """401, with a challenge; or, as ECR has it, 400 or 403 to a token that has aged."""
     if answer.status == 401:
-        return _bearer_challenge(answer) is not None
+        return "bearer" in _challenges(answer)
     return answer.status in (400, 403) and token is not None and jar.is_aged(token)
 
 
@@ -106,9 +128,12 @@ def _fetch_token(key: TokenKey, rules: Rules, jar: TokenJar) -> Generator[Step, 
     realm, _, _ = key.realm.partition("#")
     separator = "&" if urlsplit(realm).query else "?"
     url = realm + separator + urlencode({k: v for k, v in query.items() if v})
-    answer = yield Step(Request("GET", url, {"Accept": "application/json"}), Purpose.TOKEN)
+    request = Request("GET", url, {"Accept": "application/json"})
+    if rules.login:
+        request = request.with_authorization(_basic(rules.login, rules))
+    answer = yield Step(request, Purpose.TOKEN)
+    who = f"its token service {Origin.of(url).host}"
     if answer.status != 200:
-        who = f"its token service {Origin.of(url).host}"
         error = refusal(rules.upstream, answer.head, who)
         if isinstance(error, UpstreamNotFound):
             # A wrong realm must not make every image look as if it did not exist.
@@ -117,22 +142,34 @@ def _fetch_token(key: TokenKey, rules: Rules, jar: TokenJar) -> Generator[Step, 
     try:
         token = jar.read(answer.body)
     except ValueError as exc:
-        raise UpstreamSenseless(
-            rules.upstream, f"its token service {Origin.of(url).host} answers without a token"
-        ) from exc
+        raise UpstreamSenseless(rules.upstream, f"{who} answers without a token") from exc
     jar.put(key, token)
     return token
+
+
+def _basic(login: Login, rules: Rules) -> str:
+    try:
+        return login.basic()
+    except OSError as exc:
+        raise UpstreamRefused(
+            rules.upstream,
+            f"its password cannot be read ({exc.strerror or exc}): check password_file",
+        ) from exc
 
 
 def _bearer(token: Token | None) -> str | None:
     return f"Bearer {token.value}" if token else None
 
 
-def _bearer_challenge(answer: Answer) -> Challenge | None:
+def _challenges(answer: Answer) -> dict[str, Challenge]:
+    """The challenges of a 401 by their schemes; a Bearer one without a realm is none."""
+    if answer.status != 401:
+        return {}
+    found: dict[str, Challenge] = {}
     for challenge in parse_challenges(answer.headers.get_list("WWW-Authenticate")):
-        if challenge.scheme == "bearer" and challenge.parameters.get("realm"):
-            return challenge
-    return None
+        if challenge.scheme != "bearer" or challenge.parameters.get("realm"):
+            found.setdefault(challenge.scheme, challenge)
+    return found
 
 
 def _token_key(challenge: Challenge, scope: str, rules: Rules) -> TokenKey:
@@ -153,7 +190,7 @@ def _token_key(challenge: Challenge, scope: str, rules: Rules) -> TokenKey:
             f" upstreams.{rules.upstream}.trusted_realms",
         )
     return TokenKey(
-        None,
+        rules.identity,
         realm,
         challenge.parameters.get("service", ""),
         challenge.parameters.get("scope", scope),

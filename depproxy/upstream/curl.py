@@ -9,9 +9,8 @@ import asyncio
 import math
 import re
 import socket
-import ssl
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any, TypeVar
 
@@ -20,13 +19,21 @@ from tornado.curl_httpclient import CurlAsyncHTTPClient, CurlError
 from tornado.httpclient import HTTPRequest, HTTPResponse
 from tornado.httputil import HTTPHeaders
 
+from depproxy.config import UpstreamConfig
 from depproxy.errors import (
     UpstreamError,
     UpstreamSenseless,
     UpstreamTimeout,
     UpstreamUnreachable,
 )
-from depproxy.upstream.addresses import Reach, may_follow, reach_of
+from depproxy.upstream.addresses import (
+    Reach,
+    literal_address,
+    literal_reach,
+    may_follow,
+    reach_of,
+)
+from depproxy.upstream.certificates import Certificates
 from depproxy.upstream.messages import (
     BufferFull,
     ChooseSink,
@@ -49,6 +56,9 @@ MAX_HEADER_BYTES = 64 * 1024
 T = TypeVar("T")
 
 _STATUS_LINE = re.compile(r"HTTP/[0-9.]+ ([0-9]{3})(?: |$)", re.ASCII)
+
+_SUPPRESS_CONNECT_HEADERS = 265
+"""libcurl's option of that name, which pycurl does not name: a proxy's head is not the answer's."""
 
 _WEIRD_SERVER_REPLY = 8
 """libcurl's number for a head that is no HTTP; pycurl knows it by its old FTP name only."""
@@ -103,36 +113,28 @@ class CurlThread:
 class CurlTransport:
     """All connections to one upstream, and to the hosts its redirects lead to."""
 
-    def __init__(
-        self,
-        thread: CurlThread,
-        *,
-        upstream: str,
-        origin: Origin,
-        user_agent: str,
-        connect_timeout: float,
-        stall_timeout: float,
-        max_connections: int,
-        redirect_hosts: frozenset[str],
-    ) -> None:
+    def __init__(self, thread: CurlThread, config: UpstreamConfig, user_agent: str) -> None:
         self._thread = thread
-        self._upstream = upstream
-        self._origin = origin
+        self._upstream = config.name
+        self._origin = Origin.of(config.url)
         self._user_agent = user_agent
-        self._connect_timeout = connect_timeout
-        self._stall_timeout = stall_timeout
-        self._max_connections = max_connections
-        self._redirect_hosts = redirect_hosts
+        self._connect_timeout = config.connect_timeout
+        self._stall_timeout = config.stall_timeout
+        self._max_connections = config.max_connections
+        self._redirect_hosts = frozenset(config.redirect_hosts)
+        self._proxy = config.proxy or ""
+        self._certificates = Certificates(config.ca_file)
         self._clients: dict[bool, CurlAsyncHTTPClient] = {}
-        self._reach: Reach | None = None
+        self._reach = literal_reach(self._origin.host)
 
     async def send(self, request: Request, choose_sink: ChooseSink) -> Head:
         """See `Transport`."""
         return await self._thread.run(self._send(request, choose_sink))
 
     async def _send(self, request: Request, choose_sink: ChooseSink) -> Head:
-        loop = asyncio.get_running_loop()
-        exchange = _Exchange(choose_sink, loop)
+        if request.foreign and self._proxy:
+            self._check_literal(Origin.of(request.url).host)
+        exchange = _Exchange(choose_sink, asyncio.get_running_loop())
         fetch = asyncio.ensure_future(
             self._client(request.foreign).fetch(
                 HTTPRequest(
@@ -174,35 +176,33 @@ class CurlTransport:
         curl.setopt(pycurl.WRITEFUNCTION, exchange.on_body)
         curl.setopt(pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_1_1)
         curl.setopt(pycurl.NOSIGNAL, 1)
-        curl.setopt(pycurl.PROXY, "")
-        ca_file = ssl.get_default_verify_paths().cafile
-        if ca_file:
-            curl.setopt(pycurl.CAINFO, ca_file)
+        curl.setopt(pycurl.PROXY, self._proxy)  # empty: none, whatever the environment says
+        curl.setopt(_SUPPRESS_CONNECT_HEADERS, 1)
+        self._certificates.apply(curl)
         # Frees the connection of a transfer that `_send` has given up on.
         curl.setopt(pycurl.LOW_SPEED_LIMIT, 1)
         curl.setopt(pycurl.LOW_SPEED_TIME, math.ceil(self._stall_timeout))
         host = Origin.of(request.url).host
-        curl.setopt(pycurl.OPENSOCKETFUNCTION, partial(self._open, request.foreign, host, exchange))
+        check = partial(self._check, request.foreign, host) if not self._proxy else None
+        curl.setopt(pycurl.OPENSOCKETFUNCTION, partial(_open_socket, exchange, check))
 
-    def _open(
-        self, foreign: bool, host: str, exchange: "_Exchange", _purpose: int, address: Any
-    ) -> socket.socket | int:
-        """Called by libcurl with the address that it is about to connect to."""
-        family, kind, protocol, where = address
-        try:
-            reach = reach_of(where[0])
-            if not foreign and host == self._origin.host:
+    def _check(self, foreign: bool, host: str, address: str) -> None:
+        """Called with each address before it is connected to. Raises `UpstreamSenseless`."""
+        reach = reach_of(address)
+        if not foreign:
+            if host == self._origin.host:
                 self._reach = reach
-            if foreign and not may_follow(reach, self._reach, host in self._redirect_hosts):
-                exchange.no_way = UpstreamSenseless(
-                    self._upstream,
-                    f"it redirects to {host}, a {reach.value} address: that is not followed"
-                    + self._advice(reach),
-                )
-                return pycurl.SOCKET_BAD
-            return exchange.keep(socket.socket(family, kind, protocol))
-        except (OSError, ValueError, IndexError, TypeError):
-            return pycurl.SOCKET_BAD
+        elif not may_follow(reach, self._reach, host in self._redirect_hosts):
+            raise UpstreamSenseless(
+                self._upstream,
+                f"it redirects to {host}, a {reach.value} address: that is not followed"
+                + self._advice(reach),
+            )
+
+    def _check_literal(self, host: str) -> None:
+        """Behind a proxy only literal addresses can be checked: names are the proxy's to guard."""
+        if literal_reach(host):
+            self._check(True, host, literal_address(host) or host)
 
     def _advice(self, reach: Reach) -> str:
         if reach is Reach.LINK_LOCAL:
@@ -231,6 +231,22 @@ class CurlTransport:
             return UpstreamSenseless(self._upstream, f"its answer cannot be read: {text}")
         what = "the connection broke" if started else "it cannot be reached"
         return UpstreamUnreachable(self._upstream, f"{what}: {text}")
+
+
+def _open_socket(
+    exchange: "_Exchange", check: Callable[[str], None] | None, _purpose: int, address: Any
+) -> Any:
+    """libcurl's OPENSOCKETFUNCTION: it must not raise."""
+    family, kind, protocol, where = address
+    try:
+        if check:
+            check(where[0])
+        return exchange.keep(socket.socket(family, kind, protocol))
+    except UpstreamError as exc:
+        exchange.no_way = exc
+    except (OSError, ValueError, IndexError, TypeError):
+        pass
+    return pycurl.SOCKET_BAD
 
 
 class _Exchange:

@@ -7,13 +7,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from tornado.httputil import HTTPHeaders
+
 from depproxy.config import UpstreamConfig
 from depproxy.errors import DigestInvalid, UpstreamCannotResume
 from depproxy.oci.digest import Digest
 from depproxy.oci.manifest import ACCEPT, MAX_MANIFEST, is_telling
 from depproxy.oci.names import ImageName, Tag
-from depproxy.upstream.conversation import Purpose, Rules, Step, converse, refusal
-from depproxy.upstream.curl import CurlThread, CurlTransport
+from depproxy.oci.ranges import ByteRange
+from depproxy.upstream.conversation import Login, Purpose, Rules, Step, converse, refusal
 from depproxy.upstream.messages import (
     Answer,
     BoundedBuffer,
@@ -64,7 +66,7 @@ class Inflow(Protocol):
 
 
 class Registry:
-    """An upstream, asked anonymously. All methods raise `UpstreamError`."""
+    """An upstream, asked as one user or as nobody. All methods raise `UpstreamError`."""
 
     def __init__(
         self,
@@ -73,14 +75,16 @@ class Registry:
         small: Transport,
         bulk: Transport,
         clock: Callable[[], float],
+        login: Login | None = None,
     ) -> None:
         self.name = config.name
+        self.is_anonymous = login is None
         self.revalidate_timeout = config.revalidate_timeout
         self._url = config.url
         self._small = small
         self._bulk = bulk
         self._jar = TokenJar(clock)
-        self._rules = Rules(config.name, Origin.of(config.url), config.trusted_realms)
+        self._rules = Rules(config.name, Origin.of(config.url), config.trusted_realms, login)
 
     async def ask_manifest(
         self, image: ImageName, reference: Tag | Digest
@@ -108,6 +112,16 @@ class Registry:
         return ManifestDocument(
             answer.body, answer.headers.get("Content-Type", ""), _said_digest(answer.head)
         )
+
+    async def get_list(
+        self, image: ImageName, resource: str, accept: str, limit: int
+    ) -> tuple[bytes, HTTPHeaders]:
+        """A list of tags or referrers: its body, at most a little more than ``limit`` bytes, and
+        the answer's headers."""
+        answer = await self._small_talk("GET", image, resource, {"Accept": accept}, limit + 1)
+        if answer.status != 200:
+            raise refusal(self.name, answer.head)
+        return answer.body, answer.headers
 
     async def ask_blob_size(self, image: ImageName, digest: Digest) -> int | None:
         """Bytes, None where the upstream does not tell: by HEAD; by GET and hanging up where HEAD
@@ -142,6 +156,27 @@ class Registry:
         headers = {"Range": f"bytes={start}-"} if start else {}
         answer = await self._talk(self._bulk, "GET", image, f"blobs/{digest}", headers, choose)
         if answer.status not in (200, 206):
+            raise refusal(self.name, answer.head)
+
+    async def fetch_range(
+        self, image: ImageName, digest: Digest, asked: ByteRange, inflow: Inflow
+    ) -> None:
+        """Bring one range of a blob, and nothing else.
+
+        Raises `UpstreamCannotResume` where the upstream does not send just that.
+        """
+
+        def choose(head: Head) -> Sink | None:
+            if head.status == 206 and _is_range(head, asked):
+                inflow.begin(asked.start, None)
+                return inflow
+            if head.status in (200, 206, 416):
+                raise UpstreamCannotResume(self.name, "it does not send ranges of this blob")
+            return BoundedBuffer(_MAX_ASIDE)
+
+        headers = {"Range": f"bytes={asked.start}-{asked.end - 1}"}
+        answer = await self._talk(self._bulk, "GET", image, f"blobs/{digest}", headers, choose)
+        if answer.status != 206:
             raise refusal(self.name, answer.head)
 
     async def _small_talk(
@@ -190,31 +225,16 @@ class Registry:
         return Answer(head, buffer.bytes())
 
 
-def open_registry(
-    config: UpstreamConfig, thread: CurlThread, user_agent: str, clock: Callable[[], float]
-) -> Registry:
-    """A registry with its two pools of connections: slow blobs must not keep manifests waiting."""
-    small, bulk = (
-        CurlTransport(
-            thread,
-            upstream=config.name,
-            origin=Origin.of(config.url),
-            user_agent=user_agent,
-            connect_timeout=config.connect_timeout,
-            stall_timeout=config.stall_timeout,
-            max_connections=config.max_connections,
-            redirect_hosts=frozenset(config.redirect_hosts),
-        )
-        for _ in ("small", "bulk")
-    )
-    return Registry(config, small=small, bulk=bulk, clock=clock)
-
-
 def _said_digest(head: Head) -> Digest | None:
     try:
         return Digest.parse(head.headers.get("Docker-Content-Digest", ""))
     except DigestInvalid:
         return None
+
+
+def _is_range(head: Head, asked: ByteRange) -> bool:
+    match = _CONTENT_RANGE.fullmatch(head.headers.get("Content-Range", "").strip())
+    return match is not None and (int(match[1]), int(match[2]) + 1) == tuple(asked)
 
 
 def _resumed_size(upstream: str, head: Head, start: int) -> int | None:

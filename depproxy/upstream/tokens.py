@@ -42,6 +42,8 @@ class TokenJar:
     """The tokens of one upstream, and which of them its repositories asked for last."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
+        self.wants_basic = False
+        """Whether the upstream was last content with a user name and password."""
         self._clock = clock
         self._tokens: OrderedDict[TokenKey, Token] = OrderedDict()
         self._wanted: OrderedDict[tuple[str | None, str], TokenKey] = OrderedDict()

@@ -5,6 +5,7 @@ behaviour from `tests.fakes.behaviours`, or by a function of the test's own.
 """
 
 import asyncio
+import base64
 import json
 import re
 import socket
@@ -100,6 +101,10 @@ class FakeRegistry:
         self.token_lifetime = 300
         self.realm = ""
         self.redirect_blobs_to: str | None = None
+        self.basic: str | None = None
+        self.token_basic: str | None = None
+        self.pages = True
+        self.referrers: dict[str, bytes] = {}
         self._content = _Content()
         self._rules: list[_Rule] = []
         self._tokens: set[str] = set()
@@ -247,10 +252,19 @@ class FakeRegistry:
             await self._give_token(exchange)
             return
         if self.needs_token and seen.headers.get("authorization", "")[7:] not in self._tokens:
-            name = re.sub(r"^/v2/|/(manifests|blobs)/.*$", "", seen.path)
+            name = re.sub(r"^/v2/|/(manifests|blobs|referrers|tags)/.*$", "", seen.path)
             realm = self.realm or f"{self.url}/token"
             challenge = f'Bearer realm="{realm}",service="fake",scope="repository:{name}:pull"'
             await exchange.send(401, {"WWW-Authenticate": challenge, **self.token_headers})
+            return
+        if self.basic and seen.headers.get("authorization") != _basic(self.basic):
+            await exchange.send(401, {"WWW-Authenticate": 'Basic realm="fake"'})
+            return
+        if tags := re.fullmatch(r"/v2/(.+)/tags/list", seen.path):
+            await self._send_tags(exchange, tags[1])
+            return
+        if asked := re.fullmatch(r"/v2/.+/referrers/([^/]+)", seen.path):
+            await self._send_referrers(exchange, asked[1])
             return
         match = re.fullmatch(r"/v2/(.+)/(manifests|blobs)/([^/]+)", seen.path)
         if not match:
@@ -264,7 +278,35 @@ class FakeRegistry:
         else:
             await self._send_blob(exchange, name, reference)
 
+    async def _send_tags(self, exchange: Exchange, name: str) -> None:
+        tags = sorted(tag for image, tag in self._content.tags if image == name)
+        if not tags:
+            await exchange.send(404)
+            return
+        query, headers = exchange.seen.query, {"Content-Type": "application/json"}
+        if self.pages:
+            tags = [tag for tag in tags if tag > query.get("last", [""])[0]]
+            if "n" in query and len(tags) > (count := int(query["n"][0])):
+                tags = tags[:count]
+                link = f"{self.url}/v2/{name}/tags/list?last={tags[-1]}&n={count}&token=a%2Fb"
+                headers["Link"] = f'<{link}>; rel="next"'
+        await exchange.send(200, headers, json.dumps({"name": name, "tags": tags}).encode())
+
+    async def _send_referrers(self, exchange: Exchange, digest: str) -> None:
+        body = self.referrers.get(digest)
+        if body is None:
+            await exchange.send(404)
+            return
+        headers = {"Content-Type": "application/vnd.oci.image.index.v1+json"}
+        if "artifactType" in exchange.seen.query:
+            headers["OCI-Filters-Applied"] = "artifactType"
+        await exchange.send(200, headers, body)
+
     async def _give_token(self, exchange: Exchange) -> None:
+        given = exchange.seen.headers.get("authorization")
+        if self.token_basic and given != _basic(self.token_basic):
+            await exchange.send(401)
+            return
         token = f"token-{len(self._tokens) + len(self.requests)}"
         self._tokens.add(token)
         body = json.dumps({"token": token, "expires_in": self.token_lifetime}).encode()
@@ -298,6 +340,10 @@ class FakeRegistry:
     def blob(self, digest: str) -> bytes:
         """The bytes of a blob of whatever image."""
         return next(data for (_, name), data in self._content.blobs.items() if name == digest)
+
+
+def _basic(pair: str) -> str:
+    return "Basic " + base64.b64encode(pair.encode()).decode()
 
 
 def _parse(head: str) -> Seen:

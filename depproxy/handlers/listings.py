@@ -1,0 +1,54 @@
+"""``…/<image>/tags/list`` and ``…/<image>/referrers/<digest>``"""
+
+import json
+from collections.abc import Mapping
+from urllib.parse import urlencode
+
+from depproxy.handlers.registry import ImageHandler
+from depproxy.oci.digest import Digest
+from depproxy.oci.manifest import OCI_INDEX
+
+
+class ListingHandler(ImageHandler):
+    """Lists are asked of the upstream each time; pages are linked to this server."""
+
+    VERBS = ("GET",)
+
+    def asked(self) -> Mapping[str, str]:
+        """The query, without what is meant for us."""
+        return {
+            name: self.get_query_argument(name)
+            for name in self.request.query_arguments
+            if name != "ns"
+        }
+
+    def link(self, following: str) -> None:
+        """Tell where the next page is, with the upstream's query and on our path."""
+        if not following:
+            return
+        ns = self.get_query_argument("ns", None)
+        query = f"{following}&{urlencode({'ns': ns})}" if ns else following
+        self.set_header("Link", f'<{self.request.path}?{query}>; rel="next"')
+
+
+class TagsHandler(ListingHandler):
+    async def get(self) -> None:
+        page, warning = await self.proxy.listings.tags(self.source(), self.asked())
+        self.tell_namespace()
+        self.warn(warning)
+        self.link(page.following)
+        self.set_header("Content-Type", "application/json")
+        self.finish(json.dumps({"name": self.target.name, "tags": page.tags}))
+
+
+class ReferrersHandler(ListingHandler):
+    async def get(self) -> None:
+        digest = Digest.parse(self.target.reference)
+        listing = await self.proxy.listings.referrers(self.source(), digest, self.asked())
+        self.tell_namespace()
+        self.warn(listing.warning)
+        self.link(listing.kept.following)
+        if listing.kept.filters_applied:
+            self.set_header("OCI-Filters-Applied", listing.kept.filters_applied)
+        self.set_header("Content-Type", OCI_INDEX)
+        self.finish(listing.kept.body)
