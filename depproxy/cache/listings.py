@@ -64,7 +64,9 @@ class Listings:
         Raises `NameUnknown` and `UpstreamError`.
         """
         asked = clamped(query)
-        question = _Question("tags/list", urlencode(asked), "application/json", _is_tag_list)
+        # An empty page is not worth asking for, but whether there is such an image is.
+        forwarded = asked | {"n": "1"} if asked.get("n") == "0" else asked
+        question = _Question("tags/list", urlencode(forwarded), "application/json", _is_tag_list)
         try:
             listing = await self._current(source, question)
         except UpstreamNotFound as exc:

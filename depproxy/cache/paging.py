@@ -49,14 +49,16 @@ def paged(tags: list[str], following: str, query: Mapping[str, str]) -> Page:
     """
     last, n = query.get("last"), query.get("n")
     limit = int(n) if n is not None else None
+    if limit == 0:
+        return Page([], "")
     ignores_last = last is not None and last in tags
     ignores_n = limit is not None and len(tags) > limit
     if following or not (ignores_last or ignores_n):
-        return Page(tags, following if limit != 0 else "")
+        return Page(tags, following)
     ordered = sorted(set(tags))
     if last is not None:
         ordered = [tag for tag in ordered if tag > last]
     if limit is None or len(ordered) <= limit:
         return Page(ordered, "")
     page = ordered[:limit]
-    return Page(page, urlencode({"n": limit, "last": page[-1]}) if page else "")
+    return Page(page, urlencode({"n": limit, "last": page[-1]}))

@@ -9,6 +9,7 @@ import base64
 import json
 import re
 import socket
+import ssl
 import struct
 import threading
 from collections.abc import Awaitable, Callable
@@ -93,7 +94,8 @@ class _Content:
 class FakeRegistry:
     """Runs on a thread of its own from `start` (or ``with``) to `stop`."""
 
-    def __init__(self) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+        self._tls = tls
         self.requests: list[Seen] = []
         self.sent: dict[str, int] = {}
         self.needs_token = False
@@ -166,6 +168,10 @@ class FakeRegistry:
         pattern = re.compile(path)
         return [s for s in self.requests if s.method == method and pattern.fullmatch(s.path)]
 
+    def accept_token(self, token: str) -> None:
+        """Let a token count that a test has made up."""
+        self._tokens.add(token)
+
     def forget_tokens(self) -> None:
         """No token that was given counts any more."""
         self._tokens.clear()
@@ -208,7 +214,9 @@ class FakeRegistry:
         asyncio.run_coroutine_threadsafe(run(), self._loop).result()
 
     async def _listen(self) -> None:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
+        self._server = await asyncio.start_server(
+            self._serve, "127.0.0.1", self.port, ssl=self._tls
+        )
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def _close(self) -> None:
@@ -220,6 +228,8 @@ class FakeRegistry:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+        for _ in range(5):
+            await asyncio.sleep(0)  # transports close one turn of the loop later
 
     # -- serving -----------------------------------------------------------------------------
 
@@ -231,6 +241,8 @@ class FakeRegistry:
         except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
             pass
         finally:
+            if self._tls:
+                writer.transport.abort()  # TLS would wait for the other side's farewell
             writer.close()
 
     async def _answer(self, exchange: Exchange) -> None:

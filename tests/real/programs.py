@@ -70,7 +70,9 @@ def running(
 class Depproxy:
     """The program as users start it, in a process of its own."""
 
-    def __init__(self, folder: Path, upstream: str, *, extra: str = "", group: str = "") -> None:
+    def __init__(
+        self, folder: Path, upstream: str, *, extra: str = "", group: str = "", more: str = ""
+    ) -> None:
         self.folder = folder
         self.port = free_port()
         self.log = folder / "depproxy.log"
@@ -80,7 +82,9 @@ class Depproxy:
             f"data_dir: {folder / 'data'}\n"
             f"upstreams:\n  docker.io:\n    url: {upstream}\n"
             + "".join(f"    {line}\n" for line in extra.splitlines())
-            + "groups:\n  mygroup:\n    upstreams: [docker.io]\n"
+            + more
+            + "groups:\n  mygroup:\n"
+            + ("" if "upstreams:" in group else "    upstreams: [docker.io]\n")
             + "".join(f"    {line}\n" for line in group.splitlines())
         )
 
@@ -121,14 +125,14 @@ class Depproxy:
 class DockerRegistry:
     """Debian's docker-registry, with a log that shows what it was asked."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, name: str = "registry") -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        self.log = folder / "registry.log"
-        self._config = folder / "registry.yml"
+        self.log = folder / f"{name}.log"
+        self._config = folder / f"{name}.yml"
         self._config.write_text(
             "version: 0.1\n"
-            f"storage: {{filesystem: {{rootdirectory: {folder / 'registry'}}}}}\n"
+            f"storage: {{filesystem: {{rootdirectory: {folder / name}}}}}\n"
             f"http: {{addr: '127.0.0.1:{self.port}'}}\n"
             "log: {accesslog: {disabled: false}, level: warn}\n"
         )
@@ -178,8 +182,9 @@ class DockerRegistry:
 class Docker:
     """A dockerd of the tests' own, and the client that talks to it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, mirror: str = "") -> None:
         self._folder = folder
+        self._mirror = mirror
         self._socket = f"unix://{folder / 'docker.sock'}"
         self.log = folder / "dockerd.log"
 
@@ -189,18 +194,47 @@ class Docker:
         command += ["--host", self._socket, "--pidfile", str(self._folder / "docker.pid")]
         command += ["--data-root", str(self._folder / "root")]
         command += ["--exec-root", str(self._folder / "exec")]
+        if self._mirror:
+            command += ["--registry-mirror", self._mirror]
         with running(command, self.log) as process:
             wait_until(lambda: self.run("version", check=False).returncode == 0, process, self.log)
             yield self
 
     def run(self, *arguments: str, check: bool = True) -> "subprocess.CompletedProcess[str]":
-        done = subprocess.run(
-            ["docker", "--host", self._socket, *arguments], capture_output=True, text=True
-        )
-        if check and done.returncode:
-            pytest.fail(f"docker {' '.join(arguments)}: {done.stderr}\n{done.stdout}")
-        return done
+        return run("docker", "--host", self._socket, *arguments, check=check)
 
     def forget(self, name: str) -> None:
         """Remove an image with its layers."""
         self.run("image", "rm", "--force", name)
+
+
+class Containerd:
+    """A containerd of the tests' own, and ``ctr`` that talks to it."""
+
+    def __init__(self, folder: Path) -> None:
+        self._socket = str(folder / "containerd.sock")
+        self.log = folder / "containerd.log"
+        self._config = folder / "containerd.toml"
+        self._config.write_text(
+            f'version = 2\nroot = "{folder / "root"}"\nstate = "{folder / "state"}"\n'
+            f'[grpc]\naddress = "{self._socket}"\n'
+            '[plugins."io.containerd.internal.v1.opt"]\n'
+            f'path = "{folder / "opt"}"\n'
+        )
+
+    @contextmanager
+    def serving(self) -> Iterator["Containerd"]:
+        with running(["containerd", "--config", str(self._config)], self.log) as process:
+            wait_until(lambda: self.ctr("version", check=False).returncode == 0, process, self.log)
+            yield self
+
+    def ctr(self, *arguments: str, check: bool = True) -> "subprocess.CompletedProcess[str]":
+        return run("ctr", "--address", self._socket, *arguments, check=check)
+
+
+def run(*command: str, check: bool = True) -> "subprocess.CompletedProcess[str]":
+    """A program to its end; one that fails fails the test."""
+    done = subprocess.run(command, capture_output=True, text=True)
+    if check and done.returncode:
+        pytest.fail(f"{' '.join(command)}: {done.stderr}\n{done.stdout}")
+    return done
