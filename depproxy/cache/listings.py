@@ -44,6 +44,9 @@ class _Question:
     query: str
     accept: str
     judge: Callable[[Any], bool]
+    keeps_404: bool = False
+    """Whether 404 is an answer like another, to be served while the upstream is down: a registry
+    without referrers sends clients to tags, which they find here."""
 
     @property
     def text(self) -> str:
@@ -82,16 +85,17 @@ class Listings:
         Raises `ManifestUnknown`, `NameUnknown` and `UpstreamError`.
         """
         question = _Question(
-            f"referrers/{digest}", urlencode(clamped(query)), OCI_INDEX, _is_referrers_index
+            f"referrers/{digest}", urlencode(clamped(query)), OCI_INDEX, _is_referrers_index, True
         )
         try:
-            return await self._current(source, question)
-        except UpstreamNotFound as exc:
-            raise ManifestUnknown(
-                f"{source.registry.name} lists no referrers of {source.name}@{digest}"
-            ) from exc
+            listing = await self._current(source, question)
         except UpstreamError as exc:
             raise source.told(exc, ManifestUnknown) from exc
+        if listing.kept.missing:
+            raise ManifestUnknown(
+                f"{source.registry.name} lists no referrers of {source.name}@{digest}"
+            )
+        return listing
 
     async def stop(self) -> None:
         """Give up on what is being asked."""
@@ -126,14 +130,17 @@ class Listings:
             )
         except UpstreamNotFound:
             lists.remove(source.repository, question.text)
-            raise
-        kept = KeptList(
-            question.text,
-            self._now(),
-            _judged(source, question, body),
-            following_query(headers.get("Link", "")),
-            headers.get("OCI-Filters-Applied", ""),
-        )
+            if not question.keeps_404:
+                raise
+            kept = KeptList(question.text, self._now(), "", missing=True)
+        else:
+            kept = KeptList(
+                question.text,
+                self._now(),
+                _judged(source, question, body),
+                following_query(headers.get("Link", "")),
+                headers.get("OCI-Filters-Applied", ""),
+            )
         loop = asyncio.get_running_loop()
         try:
             await loop.run_in_executor(self._disk, lists.write, source.repository, kept)

@@ -33,6 +33,7 @@ class KeptList:
     """An answer as the upstream gave it; ``checked`` in seconds since the epoch.
 
     ``following`` is the query of the next page, without a ``?``; empty where this was the last.
+    ``missing``: the answer was 404, which says of referrers that clients have to look for tags.
     """
 
     question: str
@@ -40,6 +41,7 @@ class KeptList:
     body: str
     following: str = ""
     filters_applied: str = ""
+    missing: bool = False
 
 
 class Lists:

@@ -149,3 +149,13 @@ def test_a_client_that_asks_for_ever_new_pages_does_not_fill_the_disk(
         server.ask(f"{TAGS}?last=a{number}")
     lists = server.tree / "manifests/docker.io/library/hello/-/lists"
     assert len(list(lists.iterdir())) <= 100
+
+
+def test_that_an_upstream_has_no_referrers_is_known_while_it_is_down(
+    server: RunningServer, registry: FakeRegistry, hello: Image
+) -> None:
+    path = f"{PREFIX}/hello/referrers/{hello.index}"
+    assert server.ask(path).status == 404
+    registry.go_down()
+    assert server.ask(path).status == 404
+    assert server.ask(f"{PREFIX}/hello/referrers/{Digest.of(b'x')}").status == 502
