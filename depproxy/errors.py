@@ -13,7 +13,8 @@
     │   ├── ManifestUnknown
     │   └── BlobUnknown
     ├── RangeUnsatisfiable           begins behind the end; carries the size
-    ├── Denied                       the upstream refuses, with the credentials it was given
+    ├── ShuttingDown                 the server stops, and gives up on what it was doing
+    ├── Denied                       a rule forbids it, or the upstream in spite of credentials
     ├── UpstreamError                carries the upstream's name
     │   ├── UpstreamNotFound         it says 404
     │   ├── UpstreamRefused          it says 401 or 403, also with a fresh token
@@ -89,8 +90,15 @@ class RangeUnsatisfiable(DepproxyError):
         self.size = size
 
 
+class ShuttingDown(DepproxyError):
+    """The server stops."""
+
+    def __init__(self) -> None:
+        super().__init__("the server is shutting down: try again in a moment")
+
+
 class Denied(DepproxyError):
-    """The upstream refuses what it was asked for with the configured credentials."""
+    """A rule of the group forbids it, or the upstream in spite of the configured credentials."""
 
 
 class UpstreamError(DepproxyError):

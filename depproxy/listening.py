@@ -14,8 +14,11 @@ from depproxy.errors import DepproxyError
 MAX_HEADER = 32 * 1024
 """Bytes of a request's head: names have 255 characters, tokens some KiB."""
 
-MAX_BODY = 64 * 1024
-"""Bytes of a request's body: nothing is uploaded here."""
+MAX_BODY = 2**40
+"""Bytes of a request's body. It is dropped as it comes, and who sends one is told so first."""
+
+BODY_TIMEOUT = 60.0
+"""Seconds that a body may take: long enough for a client to read why it was refused."""
 
 IDLE_TIMEOUT = 300.0
 """Seconds after which an idle connection is closed; docker keeps its own for 90 s."""
@@ -54,6 +57,9 @@ class _PlainStream(IOStream):
     when the connection is closed it goes on in plain HTTP at once.
     """
 
+    sent = 0
+    """Bytes that the kernel has taken: tells whether a slow client still takes some."""
+
     _is_first = True
 
     def read_from_fd(self, buf: bytearray | memoryview) -> int | None:
@@ -63,6 +69,12 @@ class _PlainStream(IOStream):
             self._is_first = False
             if buf[0] == _TLS_HANDSHAKE:
                 return 0  # as if the client had closed
+        return count
+
+    def write_to_fd(self, data: memoryview) -> int:
+        """See `BaseIOStream.write_to_fd`."""
+        count = super().write_to_fd(data)
+        self.sent += count
         return count
 
 
@@ -75,6 +87,7 @@ class HttpServer(HTTPServer):
             idle_connection_timeout=IDLE_TIMEOUT,
             max_header_size=MAX_HEADER,
             max_body_size=MAX_BODY,
+            body_timeout=BODY_TIMEOUT,
         )
 
     def handle_stream(self, stream: IOStream, address: tuple[str, int]) -> None:

@@ -14,6 +14,7 @@ from depproxy.cache.listings import Listings
 from depproxy.cache.manifests import Manifests
 from depproxy.cache.missing import Missing
 from depproxy.cache.proxy import DependencyProxy
+from depproxy.cache.staleness import Staleness
 from depproxy.cache.upstream_choice import UpstreamNames
 from depproxy.config import Config
 from depproxy.handlers.activity import Activity
@@ -27,12 +28,36 @@ from depproxy.upstream.registries import Registries
 _log = logging.getLogger(__name__)
 
 DISK_THREADS = 16
-"""Threads that write and sync: syncing a large blob takes one of them for seconds."""
+"""Threads that store blobs: syncing a large one takes a thread for seconds."""
+
+NOTE_THREADS = 4
+"""Threads that write manifests and pointers, which must not wait for blobs."""
+
+CHORE_THREADS = 2
+"""Threads that count and delete in the background."""
 
 HASHING_THREADS = 2
 """Threads that hash: more than there are cores would only take turns."""
 
+_LAST_WORDS = 1.0
+"""Seconds for requests that were given up on to be told so."""
+
 USER_AGENT = f"depproxy/{__version__}"
+
+
+class _Threads:
+    """The pools of one server, each for work that must not wait for the others'."""
+
+    def __init__(self) -> None:
+        self.disk = ThreadPoolExecutor(DISK_THREADS, "disk")
+        self.notes = ThreadPoolExecutor(NOTE_THREADS, "notes")
+        self.hashing = ThreadPoolExecutor(HASHING_THREADS, "hashing")
+        self.chores = ThreadPoolExecutor(CHORE_THREADS, "chores")
+
+    def stop(self) -> None:
+        """What has not begun never will; what has ends."""
+        for pool in (self.chores, self.hashing, self.notes, self.disk):
+            pool.shutdown(cancel_futures=True)
 
 
 class Server:
@@ -64,10 +89,9 @@ class Server:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until ``stop`` is set, then let running requests end."""
-        disk = ThreadPoolExecutor(DISK_THREADS, "disk")
-        hashing = ThreadPoolExecutor(HASHING_THREADS, "hashing")
+        threads = _Threads()
         curl = CurlThread()
-        proxy = self._build(curl, disk, hashing)
+        proxy = self._build(curl, threads)
         http = HttpServer(
             make_app(
                 proxy=proxy,
@@ -86,25 +110,24 @@ class Server:
             await self._drain(http, proxy)
         finally:
             curl.stop()
-            disk.shutdown()
-            hashing.shutdown()
+            threads.stop()
             self._data.close()
         _log.info("stopped")
 
-    def _build(
-        self, curl: CurlThread, disk: ThreadPoolExecutor, hashing: ThreadPoolExecutor
-    ) -> DependencyProxy:
+    def _build(self, curl: CurlThread, threads: "_Threads") -> DependencyProxy:
         registries = Registries(self._config.upstreams, curl, USER_AGENT, time.monotonic)
-        documents = Documents(disk, hashing)
+        documents = Documents(threads.notes, threads.hashing)
+        staleness = Staleness(time.time)
         return DependencyProxy(
             self._data,
             self._config.groups,
             registries,
             UpstreamNames(self._config.upstreams),
-            Manifests(documents, Missing(time.monotonic), disk, time.time),
-            Blobs(disk, hashing, asyncio.sleep),
-            Listings(disk, time.time),
-            disk,
+            Manifests(documents, Missing(time.monotonic), staleness, threads.notes, time.time),
+            Blobs(threads.disk, threads.hashing, asyncio.sleep),
+            Listings(staleness, threads.notes, time.time),
+            threads.notes,
+            threads.chores,
             self._config.mirror.group,
         )
 
@@ -115,5 +138,6 @@ class Server:
         _log.info("shutting down: %d requests are running", self.activity.count)
         deadline = time.monotonic() + self._config.shutdown_timeout
         await self.activity.wait_for_silence(self._config.shutdown_timeout)
-        await http.close_all_connections()
         await proxy.stop(max(0.0, deadline - time.monotonic()))
+        await self.activity.wait_for_silence(_LAST_WORDS)
+        await http.close_all_connections()

@@ -61,6 +61,12 @@ def hello(registry: FakeRegistry, image: Image) -> Image:
 
 
 @pytest.fixture(autouse=True)
+def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An upstream that failed is asked again at once; tests of the pause set their own."""
+    monkeypatch.setattr("depproxy.upstream.health.FIRST_PAUSE", 0.0)
+
+
+@pytest.fixture(autouse=True)
 def log_has_no_errors(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     """Nothing may go wrong unnoticed: an error in the log fails the test."""
     caplog.set_level(logging.INFO)

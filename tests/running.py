@@ -114,7 +114,10 @@ class RunningServer:
 
     def wait_for_counts(self) -> None:
         """Wait until the background walk after a start has ended."""
-        while not all(tree.census.totals().exact for tree in self._server.trees()):
+        while True:
+            trees = self._server.trees()
+            if trees and all(tree.census.totals().exact for tree in trees):
+                return
             time.sleep(0.001)
 
     def partial_files(self) -> list[Path]:

@@ -187,10 +187,10 @@ class Blobs:
             return blobs.open(digest)
         except SealBroken:
             loop = asyncio.get_running_loop()
-            if await loop.run_in_executor(self._hashing, blobs.recheck, digest):
-                return await self._stored(source, digest)
-            source.tree.census.remove(digest)
-            return None
+            blob = await loop.run_in_executor(self._hashing, blobs.recheck, digest)
+            if blob is None:
+                source.tree.census.remove(digest)
+            return blob
 
     def _start(self, source: Source, digest: Digest) -> _Running:
         registry, image = source.registry, source.repository.image

@@ -48,8 +48,8 @@ class _Fetched:
 class Documents:
     """The manifest documents of all groups."""
 
-    def __init__(self, disk: Executor, hashing: Executor) -> None:
-        self._disk = disk
+    def __init__(self, notes: Executor, hashing: Executor) -> None:
+        self._notes = notes
         self._hashing = hashing
         self._fetches: Flights[_Fetched] = Flights()
 
@@ -73,7 +73,7 @@ class Documents:
             running = self._fetches.find(key)
             task = running or self._fetches.start(key, lambda: self._fetch(source, digest))
             try:
-                fetched = await asyncio.shield(task)
+                fetched = await self._fetches.wait(task)
             except _FetchFailed as failed:
                 if not failed.source.concerns(failed.error, source):
                     continue
@@ -101,7 +101,7 @@ class Documents:
         """
         descriptor = _judged(source, answer, digest)
         try:
-            await self._on_disk_thread(self._write, source, descriptor, answer.body)
+            await self._on_thread(self._write, source, descriptor, answer.body)
         except StoreError as exc:
             _log.warning("the manifest %s was not kept: %s", descriptor.digest, exc)
             return Document(descriptor, answer.body, CacheStatus.MISS)
@@ -120,12 +120,11 @@ class Documents:
         try:
             blob = source.tree.blobs.open(digest)
         except SealBroken:
-            recheck = source.tree.blobs.recheck
             loop = asyncio.get_running_loop()
-            if not await loop.run_in_executor(self._hashing, recheck, digest):
+            recheck = source.tree.blobs.recheck
+            blob = await loop.run_in_executor(self._hashing, recheck, digest)
+            if blob is None:
                 source.tree.census.remove(digest)
-                return None
-            return await self._read(source, digest)
         if blob is None:
             return None
         with blob:
@@ -140,7 +139,7 @@ class Documents:
         try:
             return Descriptor(digest, judge_manifest(body, None), len(body))
         except MediaTypeMissing:
-            known = await self._on_disk_thread(source.tree.pointers.find_digest, digest)
+            known = await self._on_thread(source.tree.pointers.find_digest, digest)
             return known or await self._typed_by_upstream(source, digest, body)
         except NotAManifest:
             return None
@@ -150,8 +149,10 @@ class Documents:
     ) -> Descriptor | None:
         """A body that does not say its type: the upstream does, by HEAD."""
         try:
-            answer = await source.registry.ask_manifest(source.repository.image, digest)
-            return Descriptor(digest, judge_manifest(body, answer.content_type), len(body))
+            head = await source.registry.head_manifest(source.repository.image, digest)
+            if head is None:
+                return None
+            return Descriptor(digest, judge_manifest(body, head.content_type), len(body))
         except (UpstreamError, NotAManifest):
             return None
 
@@ -167,14 +168,14 @@ class Documents:
         """Let this image know the manifest too."""
         write = source.tree.pointers.write_digest
         try:
-            await self._on_disk_thread(write, source.repository, descriptor)
+            await self._on_thread(write, source.repository, descriptor)
         except StoreError as exc:
             _log.warning("%s cannot be noted: %s", descriptor.digest, exc)
         else:
             source.tree.census.add_manifest(descriptor.digest)
 
-    async def _on_disk_thread(self, work: Callable[..., T], *arguments: object) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._disk, work, *arguments)
+    async def _on_thread(self, work: Callable[..., T], *arguments: object) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._notes, work, *arguments)
 
 
 class _FetchFailed(Exception):

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from depproxy.cache.change import Change
 from depproxy.cache.status import CacheStatus
-from depproxy.errors import DepproxyError, UpstreamUnreachable
+from depproxy.errors import DepproxyError, UpstreamSenseless, UpstreamUnreachable
 from depproxy.oci.ranges import ByteRange
 from depproxy.store.spool import Spool
 
@@ -72,10 +72,15 @@ class FarRange:
 
     def begin(self, start: int, size: int | None) -> None:
         """See `Inflow`."""
+        self._spool.reserve(self._asked.end - self._asked.start)
         self._loop.call_soon_threadsafe(self._note, start, True)
 
     def write(self, data: memoryview, /) -> None:
         """See `Inflow`."""
+        if self._asked.start + self._spool.size + len(data) > self._asked.end:
+            raise UpstreamSenseless(
+                self._upstream, "it sends more than the range that it announced"
+            )
         self._spool.append(data)
         self._loop.call_soon_threadsafe(self._note, self._asked.start + self._spool.size, True)
 

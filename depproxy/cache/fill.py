@@ -26,11 +26,13 @@ from depproxy.cache.change import Change
 from depproxy.errors import (
     ContentMismatch,
     DepproxyError,
+    ShuttingDown,
     StoreError,
     StorePurged,
     UpstreamCannotResume,
     UpstreamError,
     UpstreamFailed,
+    UpstreamLimited,
     UpstreamSenseless,
     UpstreamTimeout,
     UpstreamUnreachable,
@@ -198,12 +200,14 @@ class Fill:
         except DepproxyError as exc:
             self._fail(exc)
         except asyncio.CancelledError:
-            self._fail(UpstreamUnreachable(self._upstream, "the server is shutting down"))
+            self._fail(ShuttingDown())
             raise
         except Exception as exc:  # noqa: BLE001 - followers must not wait for ever
             _log.exception("a fill of %s ended unexpectedly", self._partial.digest)
             self._fail(StoreError(f"the download ended unexpectedly: {exc}"))
         finally:
+            if self._measure_task:
+                self._measure_task.cancel()
             self._partial.discard()
             self._close_if_done()
 
@@ -244,6 +248,8 @@ class Fill:
             raise UpstreamUnreachable(self._upstream, "the transfer ended before the blob did")
 
     def _may_try_again(self, error: UpstreamError) -> bool:
+        if self._partial.written and isinstance(error, UpstreamFailed | UpstreamLimited):
+            return True  # it sent the beginning: this will pass
         if isinstance(error, UpstreamFailed):
             return error.status in _PASSING
         return isinstance(error, UpstreamUnreachable | UpstreamTimeout | UpstreamCannotResume)
@@ -352,6 +358,8 @@ class _OneTry:
         known = self._partial.size
         if known is None and size is not None:
             self._partial.reserve(size)
+        elif size is not None and size != known and start:
+            raise UpstreamCannotResume(self._fill._upstream, "it tells another size than before")
         elif size is not None and size != known:
             raise UpstreamSenseless(
                 self._fill._upstream, f"it gives the blob {size} bytes, before it had {known}"

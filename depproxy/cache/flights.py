@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Callable, Coroutine, Hashable
 from typing import Any, Generic, TypeVar
 
+from depproxy.errors import ShuttingDown
+
 T = TypeVar("T")
 
 
@@ -27,6 +29,15 @@ class Flights(Generic[T]):
     def join(self, key: Hashable, work: Callable[[], Coroutine[Any, Any, T]]) -> "asyncio.Task[T]":
         """The task that runs for ``key``, started if there is none."""
         return self.find(key) or self.start(key, work)
+
+    async def wait(self, task: "asyncio.Task[T]") -> T:
+        """The work's result. Raises what it raised, and `ShuttingDown` where it was given up."""
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            if task.cancelled():
+                raise ShuttingDown from None
+            raise
 
     async def cancel(self) -> None:
         """Give up on everything that runs: the server stops."""

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
-from depproxy.cache import tags
 from depproxy.cache.flights import Flights
 from depproxy.cache.paging import Page, clamped, following_query, paged
 from depproxy.cache.source import Source
+from depproxy.cache.staleness import Staleness
 from depproxy.errors import (
     ManifestUnknown,
     NameUnknown,
@@ -56,8 +56,11 @@ class _Question:
 class Listings:
     """The lists of all groups."""
 
-    def __init__(self, disk: Executor, wall_clock: Callable[[], float]) -> None:
-        self._disk = disk
+    def __init__(
+        self, staleness: Staleness, notes: Executor, wall_clock: Callable[[], float]
+    ) -> None:
+        self._staleness = staleness
+        self._notes = notes
         self._now = wall_clock
         self._questions: Flights[KeptList] = Flights()
 
@@ -103,22 +106,17 @@ class Listings:
 
     async def _current(self, source: Source, question: _Question) -> Listing:
         kept = source.tree.lists.read(source.repository, question.text)
-        limit = source.registry.revalidate_timeout if kept else None
         key = (source.tree, source.repository, question.text)
-        task = self._questions.join(key, lambda: self._ask(source, question))
-        try:
-            async with asyncio.timeout(limit):
-                return Listing(await asyncio.shield(task))
-        except UpstreamNotFound:
-            raise
-        except UpstreamError as exc:
-            if kept and tags.may_serve_stale(exc, source.group, kept.checked, self._now()):
-                return _stale(kept, str(exc))
-            raise
-        except TimeoutError:
-            if kept and tags.may_serve_stale(None, source.group, kept.checked, self._now()):
-                return _stale(kept, f"{source.registry.name}: no answer within {limit:g} s")
-            return Listing(await asyncio.shield(task))
+
+        async def ask() -> Listing:
+            task = self._questions.join(key, lambda: self._ask(source, question))
+            return Listing(await self._questions.wait(task))
+
+        if kept is None:
+            return await ask()
+        return await self._staleness.fresh_or_stale(
+            source, ask, lambda why: Listing(kept, why), kept.checked
+        )
 
     async def _ask(self, source: Source, question: _Question) -> KeptList:
         """Once for all who wait; it goes on if nobody does."""
@@ -143,7 +141,7 @@ class Listings:
             )
         loop = asyncio.get_running_loop()
         try:
-            await loop.run_in_executor(self._disk, lists.write, source.repository, kept)
+            await loop.run_in_executor(self._notes, lists.write, source.repository, kept)
         except StoreError as exc:
             _log.warning("a list of %s was not kept: %s", source.name, exc)
         return kept
@@ -174,8 +172,3 @@ def _is_tag_list(document: Any) -> bool:
 
 def _is_referrers_index(document: Any) -> bool:
     return isinstance(document, dict) and isinstance(document.get("manifests"), list)
-
-
-def _stale(kept: KeptList, why: str) -> Listing:
-    _log.warning("%s; the last good list is served", why)
-    return Listing(kept, f"not confirmed by the upstream: {why}")

@@ -6,7 +6,7 @@ of a new manifest in two steps: *announced* by the first, *current* by whoever b
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
 
@@ -15,6 +15,7 @@ from depproxy.cache.documents import Document, Documents, judged_head
 from depproxy.cache.flights import Flights
 from depproxy.cache.missing import Missing
 from depproxy.cache.source import Source
+from depproxy.cache.staleness import Staleness
 from depproxy.cache.status import CacheStatus
 from depproxy.errors import (
     ManifestUnknown,
@@ -49,12 +50,14 @@ class Manifests:
         self,
         documents: Documents,
         missing: Missing,
-        disk: Executor,
+        staleness: Staleness,
+        notes: Executor,
         wall_clock: Callable[[], float],
     ) -> None:
         self._documents = documents
         self._missing = missing
-        self._disk = disk
+        self._staleness = staleness
+        self._notes = notes
         self._now = wall_clock
         self._questions: Flights[Descriptor | Document] = Flights()
 
@@ -85,10 +88,10 @@ class Manifests:
             raise source.told(exc, ManifestUnknown) from exc
 
     async def _head_of_digest(self, source: Source, digest: Digest) -> Manifest:
-        answer = await source.registry.ask_manifest(source.repository.image, digest)
-        if isinstance(answer, ManifestDocument):
-            return _whole(await self._documents.accept(source, answer, digest))
-        return Manifest(judged_head(source, answer), None, CacheStatus.MISS)
+        head = await source.registry.head_manifest(source.repository.image, digest)
+        if head is None:
+            return _whole(await self._documents.fetch(source, digest))
+        return Manifest(judged_head(source, head), None, CacheStatus.MISS)
 
     # -- by tag ------------------------------------------------------------------------------
 
@@ -105,20 +108,15 @@ class Manifests:
             raise source.unknown(ManifestUnknown)
         if at_hand is None:
             return await self._told(source, tag, with_body)
-        limit = source.registry.revalidate_timeout
         try:
-            async with asyncio.timeout(limit):
-                return await self._now_at_upstream(source, tag, with_body)
-        except UpstreamNotFound as exc:
-            raise source.unknown(ManifestUnknown) from exc
+            return await self._staleness.fresh_or_stale(
+                source,
+                lambda: self._now_at_upstream(source, tag, with_body),
+                lambda why: replace(at_hand, warning=why),
+                source.tree.times.checked(source.repository, tag),
+            )
         except UpstreamError as exc:
-            if not self._may_serve_stale(source, tag, exc):
-                raise source.told(exc, ManifestUnknown) from exc
-            return _stale(at_hand, str(exc))
-        except TimeoutError:
-            if not self._may_serve_stale(source, tag, None):
-                return await self._told(source, tag, with_body)
-            return _stale(at_hand, f"{source.registry.name}: no answer within {limit:g} s")
+            raise source.told(exc, ManifestUnknown) from exc
 
     async def _told(self, source: Source, tag: Tag, with_body: bool) -> Manifest:
         """Where there is nothing to fall back to."""
@@ -129,13 +127,12 @@ class Manifests:
 
     async def _now_at_upstream(self, source: Source, tag: Tag, with_body: bool) -> Manifest:
         """What the upstream says that the tag is. Raises `UpstreamError`."""
-        key = (source.tree, source.repository, tag)
+        key: tuple[Hashable, ...] = (source.tree, source.repository, tag)
         running = self._questions.find(key)
         task = running or self._questions.start(key, lambda: self._question(source, tag))
-        answer = await asyncio.shield(task)
+        answer = await self._questions.wait(task)
         if isinstance(answer, Document):
-            joined = running and answer.status is CacheStatus.STORED
-            return _whole(replace(answer, status=CacheStatus.COLLAPSED) if joined else answer)
+            return _joined(answer, running is not None)
         stored = await self._documents.stored(source, answer.digest)
         if stored:
             return _whole(stored)
@@ -145,27 +142,28 @@ class Manifests:
             return _whole(await self._documents.fetch(source, answer.digest))
         except UpstreamNotFound:
             # Named, and gone before it could be fetched: what the tag is now decides.
-            again = self._questions.join((*key, "GET"), lambda: self._get_tag(source, tag))
-            answer = await asyncio.shield(again)
-            assert isinstance(answer, Document)
-            return _whole(answer)
+            key = (*key, "GET")
+            running = self._questions.find(key)
+            task = running or self._questions.start(key, lambda: self._get_tag(source, tag))
+            return _joined(await self._questions.wait(task), running is not None)
 
     async def _question(self, source: Source, tag: Tag) -> Descriptor | Document:
         """Ask what a tag means, once for all who wait; it goes on if nobody does."""
         try:
-            answer = await source.registry.ask_manifest(source.repository.image, tag)
+            head = await source.registry.head_manifest(source.repository.image, tag)
         except UpstreamNotFound:
             await self._mark_gone(source, tag)
             raise
-        if isinstance(answer, ManifestDocument):
-            return await self._take(source, tag, answer)
-        newest = judged_head(source, answer)
+        if head is None:
+            return await self._get_tag(source, tag)
+        newest = judged_head(source, head)
         stored = await self._documents.stored(source, newest.digest)
         newest = stored.descriptor if stored else newest
         await self._learn(source, tag, newest, on_disk=stored is not None)
         return stored or newest
 
     async def _get_tag(self, source: Source, tag: Tag) -> Descriptor | Document:
+        """The tag by its body."""
         try:
             answer = await source.registry.get_manifest(source.repository.image, tag)
         except UpstreamNotFound:
@@ -185,6 +183,7 @@ class Manifests:
     async def _learn(self, source: Source, tag: Tag, newest: Descriptor, on_disk: bool) -> None:
         """The upstream has just answered 200."""
         self._missing.forget(source, tag)
+        self._missing.forget(source, newest.digest)
         await self._point(source, tag, lambda old: tags.announced(old, newest, on_disk))
         source.tree.times.confirm(source.repository, tag, self._now())
 
@@ -217,26 +216,28 @@ class Manifests:
         checked = source.tree.times.checked(source.repository, tag)
         return checked is not None and 0 <= self._now() - checked < source.group.revalidate_after
 
-    def _may_serve_stale(self, source: Source, tag: Tag, error: UpstreamError | None) -> bool:
-        checked = source.tree.times.checked(source.repository, tag)
-        return tags.may_serve_stale(error, source.group, checked, self._now())
-
     async def _point(
         self, source: Source, tag: Tag, change: Callable[[TagPointer | None], TagPointer | None]
     ) -> None:
         """Change a pointer on a thread; a disk that refuses is only logged."""
+        known = source.tree.pointers.read_tag(source.repository, tag)
+        if change(known) == known:
+            return
         update = source.tree.pointers.update_tag
         loop = asyncio.get_running_loop()
         try:
-            await loop.run_in_executor(self._disk, update, source.repository, tag, change)
+            await loop.run_in_executor(self._notes, update, source.repository, tag, change)
         except StoreError as exc:
             _log.warning("a tag's pointer cannot be written: %s", exc)
 
 
+def _joined(answer: Descriptor | Document, joined: bool) -> Manifest:
+    """A document that one request has fetched, for it and for those who have joined it."""
+    assert isinstance(answer, Document)
+    if joined and answer.status is CacheStatus.STORED:
+        answer = replace(answer, status=CacheStatus.COLLAPSED)
+    return _whole(answer)
+
+
 def _whole(document: Document) -> Manifest:
     return Manifest(document.descriptor, document.body, document.status)
-
-
-def _stale(at_hand: Manifest, why: str) -> Manifest:
-    _log.warning("%s; what is on disk is served", why)
-    return replace(at_hand, warning=f"not confirmed by the upstream: {why}")

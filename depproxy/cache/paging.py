@@ -51,9 +51,10 @@ def paged(tags: list[str], following: str, query: Mapping[str, str]) -> Page:
     limit = int(n) if n is not None else None
     if limit == 0:
         return Page([], "")
-    ignores_last = last is not None and last in tags
+    ignores_last = last is not None and _begins_before(tags, last)
     ignores_n = limit is not None and len(tags) > limit
-    if following or not (ignores_last or ignores_n):
+    asked_for_all = last is None and limit is None
+    if following or not (ignores_last or ignores_n or asked_for_all):
         return Page(tags, following)
     ordered = sorted(set(tags))
     if last is not None:
@@ -62,3 +63,9 @@ def paged(tags: list[str], following: str, query: Mapping[str, str]) -> Page:
         return Page(ordered, "")
     page = ordered[:limit]
     return Page(page, urlencode({"n": limit, "last": page[-1]}))
+
+
+def _begins_before(tags: list[str], last: str) -> bool:
+    """Whether a list has what a page after ``last`` does not have. Of an upstream that sorts in
+    another way than we do, only ``last`` itself tells."""
+    return last in tags or (tags == sorted(tags) and any(tag < last for tag in tags))

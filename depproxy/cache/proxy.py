@@ -2,7 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import Collection, Coroutine, Mapping
+import threading
+from collections.abc import Callable, Collection, Coroutine, Mapping
 from concurrent.futures import Executor
 from typing import Any
 
@@ -42,7 +43,8 @@ class DependencyProxy:
         manifests: Manifests,
         blobs: Blobs,
         listings: Listings,
-        disk: Executor,
+        notes: Executor,
+        chores: Executor,
         mirror: GroupName | None = None,
     ) -> None:
         self.manifests = manifests
@@ -52,7 +54,9 @@ class DependencyProxy:
         self._groups = groups
         self._registries = registries
         self._names = names
-        self._disk = disk
+        self._notes = notes
+        self._chores = chores
+        self._stopping = threading.Event()
         self._mirror = mirror
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -88,7 +92,7 @@ class DependencyProxy:
         return self._source(group, self._names.choose(group, name, ns, own_hosts, DOCKER_HUB))
 
     def _source(self, group: GroupConfig, choice: Choice) -> Source:
-        check_image(group, choice)
+        check_image(group, choice, self._names.hosts(choice.upstream))
         return Source(
             group,
             self._tree(group.name),
@@ -96,13 +100,17 @@ class DependencyProxy:
             Repository(choice.upstream, choice.image),
         )
 
+    def upstream_named(self, host: str) -> str | None:
+        """The upstream of which ``host`` is the name or an alias."""
+        return self._names.owner(host)
+
     async def purge(self, group: GroupConfig) -> Totals:
         """Clear a group at once; returns what it held. Fills under way end in what was cleared.
 
         Raises `StoreError`.
         """
         loop = asyncio.get_running_loop()
-        tree = await loop.run_in_executor(self._disk, self._data.purge, group.name)
+        tree = await loop.run_in_executor(self._notes, self._data.purge, group.name)
         if tree is None:
             return Totals(0, 0, 0, exact=True)
         totals = tree.census.totals()
@@ -121,12 +129,13 @@ class DependencyProxy:
     def start(self) -> None:
         """Begin what runs beside the requests."""
         for name in self._groups:
-            self._spawn(self._sweep(self._tree(GroupName(name))))
+            self._spawn(self._do(self._tree(GroupName(name)).sweep))
         self._spawn(self._empty_trash())
         self._spawn(self._flush_regularly())
 
     async def stop(self, patience: float) -> None:
         """Store what is about to be stored, at most for ``patience`` seconds, and drop the rest."""
+        self._stopping.set()
         await self.manifests.stop()
         await self.listings.stop()
         await self.blobs.finish(patience)
@@ -139,26 +148,23 @@ class DependencyProxy:
         """The group's tree; one that nobody has counted yet is counted in the background."""
         tree = self._data.tree(group)
         if tree.census.claim():
-            self._spawn(self._count(tree))
+            self._spawn(self._do(tree.census.walk, self._stopping))
+        elif tree.is_new:
+            tree.is_new = False
+            self._spawn(self._do(self._data.sync_tree, group))
         return tree
 
-    async def _count(self, tree: Tree) -> None:
-        await asyncio.get_running_loop().run_in_executor(self._disk, tree.census.walk)
-
-    async def _sweep(self, tree: Tree) -> None:
-        """After a start: what a crash left unfinished."""
-        await asyncio.get_running_loop().run_in_executor(self._disk, tree.sweep)
+    async def _do(self, chore: Callable[..., object], *arguments: object) -> None:
+        await asyncio.get_running_loop().run_in_executor(self._chores, chore, *arguments)
 
     async def _flush_regularly(self) -> None:
-        loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(FLUSH_EVERY)
-            await loop.run_in_executor(self._disk, self._flush)
+            await self._do(self._flush)
 
     async def _empty_trash(self) -> None:
-        loop = asyncio.get_running_loop()
         try:
-            await loop.run_in_executor(self._disk, self._data.empty_trash)
+            await self._do(self._data.empty_trash, self._stopping)
         except StoreError as exc:
             _log.warning("what was cleared cannot be deleted yet: %s", exc)
 

@@ -2,8 +2,6 @@
 
 from dataclasses import replace
 
-from depproxy.config import GroupConfig
-from depproxy.errors import UpstreamError, UpstreamRefused
 from depproxy.oci.digest import Digest
 from depproxy.oci.manifest import Descriptor
 from depproxy.store.pointers import TagPointer
@@ -31,19 +29,3 @@ def arrived(pointer: TagPointer | None, digest: Digest) -> TagPointer | None:
 def gone(pointer: TagPointer | None) -> TagPointer | None:
     """The upstream has answered 404: what it answered before is kept, and not served."""
     return replace(pointer, gone=True) if pointer else None
-
-
-def may_serve_stale(
-    error: UpstreamError | None, group: GroupConfig, last_checked: float | None, now: float
-) -> bool:
-    """Whether a cached manifest may be served although the upstream did not confirm it.
-
-    ``error`` is what the upstream did, None where it was too slow; both times are seconds since the
-    epoch. Limits count from the last time it answered 200.
-    """
-    refused = isinstance(error, UpstreamRefused)
-    limits = [group.stale_for, group.refused_stale_for if refused else None]
-    limit = min((limit for limit in limits if limit is not None), default=None)
-    if limit is None:
-        return True
-    return last_checked is not None and now - last_checked <= limit

@@ -27,6 +27,10 @@ class UpstreamNames:
             for name in (*upstream.aliases, upstream.name)
         }
 
+    def hosts(self, upstream: str) -> list[str]:
+        """An upstream's name and its aliases."""
+        return [host for host, owner in self._owners.items() if owner == upstream]
+
     def owner(self, host: str) -> str | None:
         """The upstream that ``host`` names."""
         return self._owners.get(_plain(host))

@@ -18,7 +18,6 @@ _GROUP = (
     "visibility",
     "readers",
     "owners",
-    "refused_stale_for",
     "expire_after",
     "max_size",
 )

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
-from depproxy.config import Config, GroupConfig, UpstreamConfig
+from depproxy.config import Config, GroupConfig, MirrorConfig, UpstreamConfig
 from depproxy.demo.registry import DEMO_IMAGE, DEMO_TAG
 from depproxy.oci.names import GroupName
 
@@ -18,6 +18,7 @@ def demo_config(config: Config, registry_url: str, data_dir: Path) -> Config:
         data_dir=data_dir,
         upstreams={upstream.name: upstream},
         groups={DEMO_GROUP: GroupConfig(DEMO_GROUP)},
+        mirror=MirrorConfig(),
     )
 
 

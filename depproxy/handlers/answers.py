@@ -22,6 +22,7 @@ VERDICTS: dict[type[errors.DepproxyError], Verdict] = {
     errors.ManifestUnknown: Verdict(404, "MANIFEST_UNKNOWN"),
     errors.BlobUnknown: Verdict(404, "BLOB_UNKNOWN"),
     errors.RangeUnsatisfiable: Verdict(416, "RANGE_INVALID"),
+    errors.ShuttingDown: Verdict(503, "UNAVAILABLE"),
     errors.Denied: Verdict(403, "DENIED"),
     errors.UpstreamNotFound: Verdict(404, "NAME_UNKNOWN"),
     errors.UpstreamRefused: Verdict(404, "NAME_UNKNOWN"),

@@ -27,7 +27,11 @@ class CacheHandler(ApiErrors, ProxyHandler):
         except (NameInvalid, NameUnknown):
             self.answer(404, "Group Not Found")
             return
-        if "image" in self.request.query_arguments or "reference" in self.request.query_arguments:
+        asked = set(self.request.query_arguments)
+        if asked - {"image", "reference"} or self.has_body:
+            self.answer(400, "Bad Request", error="known are image and reference, in the query")
+            return
+        if asked:
             self.answer(501, "Not Implemented", error="one image cannot be cleared yet")
             return
         totals = await self.proxy.purge(found)

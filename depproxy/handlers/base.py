@@ -6,7 +6,7 @@ import logging
 from typing import Any
 
 from tornado.iostream import StreamClosedError
-from tornado.web import HTTPError, RequestHandler
+from tornado.web import HTTPError, RequestHandler, stream_request_body
 
 from depproxy import __version__, errors
 from depproxy.cache.proxy import DependencyProxy
@@ -16,6 +16,7 @@ from depproxy.handlers.answers import oci_envelope, verdict
 _log = logging.getLogger(__name__)
 
 
+@stream_request_body
 class BaseHandler(RequestHandler):
     """Errors leave as plain text; each surface has a renderer of its own."""
 
@@ -29,6 +30,17 @@ class BaseHandler(RequestHandler):
         activity: Activity = self.settings["activity"]
         activity.enter()
         self.on_finish = activity.leave  # type: ignore[method-assign]
+        if self.request.method not in self.VERBS:
+            raise HTTPError(405)  # before the body, which may be a whole layer, has been read
+
+    def data_received(self, chunk: bytes) -> None:
+        """Bodies are dropped as they come: nothing is uploaded here."""
+
+    @property
+    def has_body(self) -> bool:
+        """Whether the request came with one."""
+        headers = self.request.headers
+        return headers.get("Content-Length", "0") != "0" or "Transfer-Encoding" in headers
 
     def set_default_headers(self) -> None:
         self.set_header("Server", f"depproxy/{__version__}")

@@ -2,7 +2,11 @@
 
 import asyncio
 
+from tornado.iostream import StreamClosedError
+
 from depproxy.cache.blobs import BlobStream
+from depproxy.cache.source import Source
+from depproxy.errors import StorePurged
 from depproxy.handlers.conditional import is_known, range_applies
 from depproxy.handlers.registry import ImageHandler
 from depproxy.oci.digest import Digest
@@ -13,6 +17,9 @@ _PIECE = 64 * 1024
 
 _TURN = 256 * 1024
 """Bytes after which the next request gets its turn: a fast reader never makes the socket wait."""
+
+SLOWEST_CLIENT = 60.0
+"""Seconds after which a client that takes no byte is left."""
 
 _OCTETS = "application/octet-stream"
 
@@ -33,8 +40,7 @@ class BlobHandler(ImageHandler):
 
     async def get(self) -> None:
         digest = Digest.parse(self.target.reference)
-        source = self.source()
-        stream = await self.proxy.blobs.open(source, digest)
+        source, stream = await self._open(digest)
         try:
             asked = self._asked_range(stream, digest)
             if is_known(self.request.headers.get("If-None-Match"), digest):
@@ -54,6 +60,15 @@ class BlobHandler(ImageHandler):
             await self._send(stream, asked)
         finally:
             stream.close()
+
+    async def _open(self, digest: Digest) -> tuple[Source, BlobStream]:
+        """A purge may come between finding a group's tree and beginning a file in it."""
+        source = self.source()
+        try:
+            return source, await self.proxy.blobs.open(source, digest)
+        except StorePurged:
+            source = self.source()
+            return source, await self.proxy.blobs.open(source, digest)
 
     def _asked_range(self, stream: BlobStream, digest: Digest) -> ByteRange | None:
         """Raises `RangeUnsatisfiable`."""
@@ -76,7 +91,7 @@ class BlobHandler(ImageHandler):
                     self.cut()  # the file has shrunk under our hands
                     return
                 self.write(piece)
-                await self.flush()
+                await self._flushed()
                 offset += len(piece)
                 turn += len(piece)
                 if turn >= _TURN:
@@ -86,3 +101,23 @@ class BlobHandler(ImageHandler):
             self.cut()
             return
         self.finish()
+        if stop is None and self.request.version == "HTTP/1.0":
+            self.request.connection.close()  # type: ignore[union-attr]  # its end is the body's
+
+    async def _flushed(self) -> None:
+        """Until the kernel has taken what was written; a client that takes nothing is left.
+
+        Raises `StreamClosedError`.
+        """
+        flushed = asyncio.ensure_future(self.flush())
+        while not flushed.done():
+            before = self._sent()
+            await asyncio.wait({flushed}, timeout=SLOWEST_CLIENT)
+            if not flushed.done() and self._sent() == before:
+                flushed.cancel()
+                raise StreamClosedError
+        flushed.result()
+
+    def _sent(self) -> int:
+        connection = self.request.connection
+        return int(getattr(connection.stream, "sent", 0))  # type: ignore[union-attr]

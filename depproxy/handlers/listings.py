@@ -26,7 +26,7 @@ class ListingHandler(ImageHandler):
         """Tell where the next page is, with the upstream's query and on our path."""
         if not following:
             return
-        ns = self.get_query_argument("ns", None)
+        ns = self.asked_namespace
         query = f"{following}&{urlencode({'ns': ns})}" if ns else following
         self.set_header("Link", f'<{self.request.path}?{query}>; rel="next"')
 

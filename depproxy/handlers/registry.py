@@ -40,16 +40,20 @@ class ImageHandler(OciErrors, ProxyHandler):
 
     def source(self) -> Source:
         """The image that is asked for. Raises `NameInvalid`, `NameUnknown` and `Denied`."""
-        image, ns = self.target.image, self.get_query_argument("ns", None)
+        image, ns = self.target.image, self.asked_namespace
         own_hosts = {self._external_host, self.request.host}
-        if self.target.group is None:
-            source = self.proxy.mirrored(image, ns, own_hosts)
-        else:
-            group = self.proxy.group(self.target.group)
-            source = self.proxy.source(group, image, ns, own_hosts)
         if ns and not is_own_host(ns, own_hosts):
-            self._namespace = source.registry.name
-        return source
+            self._namespace = self.proxy.upstream_named(ns) or ""
+        if self.target.group is None:
+            return self.proxy.mirrored(image, ns, own_hosts)
+        group = self.proxy.group(self.target.group)
+        return self.proxy.source(group, image, ns, own_hosts)
+
+    @property
+    def asked_namespace(self) -> str | None:
+        """``ns``, letter by letter as it was sent: it is compared whole."""
+        values = self.request.query_arguments.get("ns")
+        return values[-1].decode("utf-8", "replace") if values else None
 
     def render_error(self, status: int, code: str, message: str) -> None:
         self.tell_namespace()

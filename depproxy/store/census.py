@@ -59,11 +59,16 @@ class Census:
             claimed, self._claimed = self._claimed, True
             return not claimed
 
-    def walk(self) -> None:
-        """Count what was there before. Blocks for as long as reading all folders takes."""
+    def walk(self, stop: threading.Event) -> None:
+        """Count what was there before. Blocks for as long as reading all folders takes, or until
+        ``stop`` is set."""
         for hexed, size in _walk_blobs(self._tree.fd):
+            if stop.is_set():
+                return
             self._add(hexed, size)
         for hexed in _walk_digest_pointers(self._tree.fd):
+            if stop.is_set():
+                return
             with self._lock:
                 self._manifests.add(hexed)
         with self._lock:

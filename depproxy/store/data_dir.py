@@ -1,20 +1,19 @@
 """The data folder: its lock, its secrets, its groups' trees, and what was purged."""
 
+import contextlib
 import errno
 import fcntl
 import logging
 import os
 import secrets
-import shutil
 import threading
 from pathlib import Path
 
-from depproxy.errors import StoreError, StorePurged
+from depproxy.errors import StoreError
 from depproxy.oci.names import GroupName
 from depproxy.store.files import (
     DIRECTORY,
     make_directories,
-    read_file,
     sync_directory,
     translated,
     unlink_quietly,
@@ -48,13 +47,18 @@ class DataDir:
     def secret(self, name: str) -> str:
         """The content of ``admin_token`` or ``token_key``, made at the first start, mode 0600.
 
-        Raises `StoreError`.
+        One that is there is never replaced: raises `StoreError` where it cannot be read.
         """
-        found = read_file(name, self._fd, _MAX_SECRET)
-        if found and found.strip():
-            return found.decode("ascii", "replace").strip()
+        with translated(f"{self._path / name} is read"):
+            try:
+                with (self._path / name).open("rb") as file:
+                    found = file.read(_MAX_SECRET).decode("utf-8", "replace").strip()
+            except FileNotFoundError:
+                found = ""
+        if found:
+            return found
         value = secrets.token_urlsafe(_SECRET_BYTES)
-        with translated(f"{name} is written"):
+        with translated(f"{self._path / name} is written"):
             write_file(name, value.encode() + b"\n", self._fd, "trash", mode=0o600)
         return value
 
@@ -62,29 +66,41 @@ class DataDir:
         """The group's current generation, made if it is missing.
 
         Another process may have purged it: one `stat` tells. Where it cannot be made, as on a full
-        disk, the tree is an empty one into which nothing can be written.
+        disk, the tree is an empty one into which nothing can be written. Does not sync: see
+        `sync_tree`.
         """
-        path = f"groups/{group}/-"
         with self._guard:
-            known = self._trees.get(group)
-            is_new = False
-            for _ in range(3):
-                try:
-                    if known and known.is_at(os.stat(path, dir_fd=self._fd)):
-                        return known
-                    fd = os.open(path, DIRECTORY, dir_fd=self._fd)
-                    known = Tree(group, fd, is_new=is_new)
-                    self._trees[group] = known
+            return self._current(group)
+
+    def _current(self, group: GroupName) -> Tree:
+        path = f"groups/{group}/-"
+        known = self._trees.get(group)
+        is_new = False
+        for _ in range(3):
+            try:
+                if known and known.is_at(os.stat(path, dir_fd=self._fd)):
                     return known
-                except FileNotFoundError:
-                    try:
-                        make_directories(path, self._fd)
-                        is_new = True
-                    except OSError:
-                        break
+                known = Tree(group, os.open(path, DIRECTORY, dir_fd=self._fd), is_new=is_new)
+                self._trees[group] = known
+                return known
+            except FileNotFoundError:
+                try:
+                    make_directories(path, self._fd, sync=False)
+                    is_new = True
                 except OSError:
                     break
-            return Tree(group, -1)
+            except OSError:
+                break
+        return Tree(group, -1)
+
+    def sync_tree(self, group: GroupName) -> None:
+        """Make a new tree's name durable. Blocks; failures show when something is stored."""
+        parts = ["groups", *group.split("/")]
+        try:
+            for depth in range(1, len(parts) + 1):
+                sync_directory("/".join(parts[:depth]), self._fd)
+        except OSError as exc:
+            _log.warning("the folder of %s cannot be synced: %s", group, exc.strerror)
 
     def trees(self) -> list[Tree]:
         """Those that were asked for and not purged by this server."""
@@ -96,25 +112,26 @@ class DataDir:
 
         What it held is deleted by `empty_trash`. Raises `StoreError`.
         """
-        tree = self.tree(group)
-        if not tree.is_there:
-            return None
         name = f"trash/{secrets.token_hex(8)}"
+        with translated("the cache is cleared"):
+            make_directories("trash", self._fd)
         with self._guard:
-            try:
-                with translated("the cache is cleared"):
-                    os.rename(f"groups/{group}/-", name, src_dir_fd=self._fd, dst_dir_fd=self._fd)
-                    sync_directory(f"groups/{group}", self._fd)
-                    sync_directory("trash", self._fd)
-            except StorePurged:
+            tree = self._current(group)
+            if not tree.is_there:
                 return None
-            if self._trees.get(group) is tree:
-                del self._trees[group]
+            with translated("the cache is cleared"):
+                os.rename(f"groups/{group}/-", name, src_dir_fd=self._fd, dst_dir_fd=self._fd)
+            self._trees.pop(group, None)
+        for folder in (f"groups/{group}", "trash"):
+            try:
+                sync_directory(folder, self._fd)
+            except OSError as exc:
+                _log.warning("a purge may come undone in a crash: %s", exc.strerror)
         return tree
 
-    def empty_trash(self) -> None:
-        """Delete what was purged, now or before a crash. Blocks for as long as that takes.
-        Raises `StoreError`.
+    def empty_trash(self, stop: threading.Event) -> None:
+        """Delete what was purged, now or before a crash. Blocks for as long as that takes, or until
+        ``stop`` is set. Raises `StoreError`.
 
         A fill that ends meanwhile may still publish into it, hence the repeated tries.
         """
@@ -122,10 +139,9 @@ class DataDir:
             paths = list((self._path / "trash").iterdir())
         for path in paths:
             for _ in range(5):
-                if path.is_dir():
-                    shutil.rmtree(path, ignore_errors=True)
-                else:
-                    unlink_quietly(str(path))
+                _delete(path, stop)
+                if stop.is_set():
+                    return
                 if not os.path.lexists(path):
                     break
             else:
@@ -167,7 +183,7 @@ def open_data_dir(path: Path) -> DataDir:
         fd = os.open(path, DIRECTORY)
         lock_fd = -1
         try:
-            lock_fd = os.open("lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600, dir_fd=fd)
+            lock_fd = _open_lock(fd)
             fcntl.flock(lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             for name in ("groups", "trash"):
                 make_directories(name, fd)
@@ -181,3 +197,29 @@ def open_data_dir(path: Path) -> DataDir:
                 ) from exc
             raise
     return DataDir(path, fd, lock_fd)
+
+
+def _open_lock(fd: int) -> int:
+    try:
+        return os.open("lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600, dir_fd=fd)
+    except OSError as exc:
+        if exc.errno != errno.EROFS:
+            raise
+        return os.open("lock", os.O_RDONLY | os.O_CLOEXEC, dir_fd=fd)  # hits go on
+
+
+def _delete(path: Path, stop: threading.Event) -> None:
+    """Remove a file or a folder with all that is in it; what cannot be removed stays."""
+    if not path.is_dir() or path.is_symlink():
+        unlink_quietly(str(path))
+        return
+    for _, folders, names, folder_fd in os.fwalk(path, topdown=False):
+        for name in names:
+            if stop.is_set():
+                return
+            unlink_quietly(name, folder_fd)
+        for name in folders:
+            with contextlib.suppress(OSError):
+                os.rmdir(name, dir_fd=folder_fd)
+    with contextlib.suppress(OSError):
+        path.rmdir()

@@ -1,5 +1,6 @@
 """Files that appear whole or not at all."""
 
+import ctypes
 import errno
 import fcntl
 import os
@@ -30,6 +31,12 @@ class Directory:
             weakref.finalize(self, os.close, fd)
 
 
+_KEEP_SIZE = 1
+"""FALLOC_FL_KEEP_SIZE of fallocate(2): the file's size goes on telling how much was written."""
+
+_NO_RESERVATION = frozenset({errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL})
+
+
 @contextmanager
 def translated(doing: str) -> Iterator[None]:
     """The only place where `OSError` becomes `StoreError`. ``doing``: "the blob is written"."""
@@ -43,7 +50,7 @@ def translated(doing: str) -> Iterator[None]:
         raise StoreError(f"the disk fails ({exc.strerror}): {doing}") from exc
 
 
-def make_directories(path: str, dir_fd: int) -> None:
+def make_directories(path: str, dir_fd: int, *, sync: bool = True) -> None:
     """``mkdir -p`` below an open directory, each new name synced into its parent."""
     try:
         os.mkdir(path, TREE_MODE, dir_fd=dir_fd)
@@ -53,10 +60,11 @@ def make_directories(path: str, dir_fd: int) -> None:
         parent = os.path.dirname(path)
         if not parent:
             raise
-        make_directories(parent, dir_fd)
-        make_directories(path, dir_fd)
+        make_directories(parent, dir_fd, sync=sync)
+        make_directories(path, dir_fd, sync=sync)
         return
-    sync_directory(os.path.dirname(path) or ".", dir_fd)
+    if sync:
+        sync_directory(os.path.dirname(path) or ".", dir_fd)
 
 
 def sync_directory(path: str, dir_fd: int | None = None) -> None:
@@ -162,3 +170,27 @@ def walk(top: str, dir_fd: int) -> Iterator[tuple[str, list[str], list[str], int
         yield from os.fwalk(top, dir_fd=dir_fd)
     except OSError:
         return
+
+
+def allocate(fd: int, size: int) -> None:
+    """Reserve ``size`` bytes for a file, where the file system can. Raises OSError.
+
+    By fallocate(2), which os.posix_fallocate cannot replace: that one grows the file, and writes
+    zeros where the file system can't reserve."""
+    if size == 0 or _fallocate is None:
+        return
+    if _fallocate(fd, _KEEP_SIZE, 0, size) != 0:
+        code = ctypes.get_errno()
+        if code not in _NO_RESERVATION:
+            raise OSError(code, os.strerror(code))
+
+
+def _load_fallocate() -> "ctypes._NamedFuncPointer | None":
+    function = getattr(ctypes.CDLL(None, use_errno=True), "fallocate", None)
+    if function is not None:
+        function.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
+        function.restype = ctypes.c_int
+    return function
+
+
+_fallocate = _load_fallocate()

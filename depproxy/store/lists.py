@@ -24,7 +24,7 @@ from depproxy.store.pointers import Repository
 MAX_LIST = 8 * 1024 * 1024
 """Bytes of one answer: the longest lists of tags have some 10,000."""
 
-_MAX_KEPT = 100
+_MAX_KEPT = 20
 """Answers of one image: a client chooses its questions freely, and must not fill the disk."""
 
 

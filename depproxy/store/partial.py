@@ -1,7 +1,5 @@
 """A blob being written: bytes without a name until their digest is known to be right."""
 
-import ctypes
-import errno
 import os
 import secrets
 
@@ -10,6 +8,7 @@ from depproxy.oci.digest import Digest
 from depproxy.store.blobs import blob_path
 from depproxy.store.files import (
     Directory,
+    allocate,
     create_locked,
     make_directories,
     sync_directory,
@@ -23,11 +22,6 @@ PARTIALS = "partial"
 
 _PIECE = 1024 * 1024
 """Bytes that are hashed at once."""
-
-_KEEP_SIZE = 1
-"""FALLOC_FL_KEEP_SIZE of fallocate(2): the file's size goes on telling how much was written."""
-
-_NO_RESERVATION = frozenset({errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL})
 
 
 class DifferentBytes(Exception):
@@ -58,7 +52,7 @@ class Partial:
         """Take ``size`` bytes from the disk now, where the file system can. Raises `StoreFull`."""
         self.size = size
         with translated(f"no room for {size} bytes"):
-            _allocate(self._fd, size)
+            allocate(self._fd, size)
 
     def write(self, offset: int, data: memoryview) -> None:
         """Append, or compare what comes again with what is there.
@@ -130,25 +124,3 @@ class Partial:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
-
-
-def _allocate(fd: int, size: int) -> None:
-    """fallocate(2), which os.posix_fallocate cannot replace: that one grows the file, and writes
-    zeros where the file system can't reserve."""
-    if size == 0 or _fallocate is None:
-        return
-    if _fallocate(fd, _KEEP_SIZE, 0, size) != 0:
-        code = ctypes.get_errno()
-        if code not in _NO_RESERVATION:
-            raise OSError(code, os.strerror(code))
-
-
-def _load_fallocate() -> "ctypes._NamedFuncPointer | None":
-    function = getattr(ctypes.CDLL(None, use_errno=True), "fallocate", None)
-    if function is not None:
-        function.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
-        function.restype = ctypes.c_int
-    return function
-
-
-_fallocate = _load_fallocate()

@@ -3,7 +3,14 @@
 import os
 import secrets
 
-from depproxy.store.files import FILE_MODE, Directory, make_directories, translated, unlink_quietly
+from depproxy.store.files import (
+    FILE_MODE,
+    Directory,
+    allocate,
+    make_directories,
+    translated,
+    unlink_quietly,
+)
 from depproxy.store.partial import PARTIALS
 
 
@@ -19,6 +26,11 @@ class Spool:
             make_directories(PARTIALS, tree.fd)
             self._fd = os.open(path, flags, FILE_MODE, dir_fd=tree.fd)
         unlink_quietly(path, tree.fd)
+
+    def reserve(self, size: int) -> None:
+        """Take ``size`` bytes from the disk now, where the file system can. Raises `StoreFull`."""
+        with translated(f"no room for {size} bytes"):
+            allocate(self._fd, size)
 
     def append(self, data: memoryview) -> None:
         """Raises `StoreError`."""

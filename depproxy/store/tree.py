@@ -29,6 +29,7 @@ class Tree:
         """``fd`` becomes the tree's own; -1 makes an empty tree that takes nothing. One that
         ``is_new`` has nothing in it that would have to be counted."""
         self.group = group
+        self.is_new = is_new
         self._directory = Directory(fd)
         self.blobs = Blobs(self._directory)
         self.pointers = Pointers(self._directory)

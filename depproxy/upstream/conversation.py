@@ -6,6 +6,7 @@ Token protocol: https://distribution.github.io/distribution/spec/auth/token/
 
 from collections.abc import Generator
 from dataclasses import dataclass, replace
+from email.utils import parsedate_to_datetime
 from enum import Enum
 from typing import Protocol
 from urllib.parse import urlencode, urljoin, urlsplit
@@ -232,6 +233,12 @@ def refusal(upstream: str, head: Head, who: str = "it") -> UpstreamError:
 
 
 def retry_after(head: Head) -> int | None:
-    """``Retry-After`` in seconds, where it is given so (RFC 9110, 10.2.3)."""
+    """``Retry-After`` in seconds (RFC 9110, 10.2.3); a date counts from the answer's own."""
     value = head.headers.get("Retry-After", "").strip()
-    return int(value) if value.isascii() and value.isdigit() and len(value) <= 9 else None
+    if value.isascii() and value.isdigit():
+        return int(value) if len(value) <= 9 else None
+    try:
+        until, now = (parsedate_to_datetime(head.headers[name]) for name in ("Retry-After", "Date"))
+        return max(0, round((until - now).total_seconds()))
+    except (KeyError, ValueError, TypeError, OverflowError):
+        return None

@@ -6,6 +6,7 @@ for at most `FLUSH_AFTER`. Nobody here waits for a reader: bytes go to a sink th
 """
 
 import asyncio
+import contextlib
 import math
 import re
 import socket
@@ -17,7 +18,7 @@ from typing import Any, TypeVar
 import pycurl
 from tornado.curl_httpclient import CurlAsyncHTTPClient, CurlError
 from tornado.httpclient import HTTPRequest, HTTPResponse
-from tornado.httputil import HTTPHeaders
+from tornado.httputil import HTTPHeaders, HTTPInputError
 
 from depproxy.config import UpstreamConfig
 from depproxy.errors import (
@@ -322,8 +323,9 @@ class _Exchange:
         headers = HTTPHeaders()
         for line in self._lines[1:]:
             name, colon, value = line.partition(":")
-            if colon and name.strip():
-                headers.add(name.strip(), value.strip())
+            if colon:
+                with contextlib.suppress(HTTPInputError):  # an odd one says nothing to us
+                    headers.add(name.strip(), value.strip())
         self.head = Head(status, headers)
         try:
             self._sink = self._choose_sink(self.head)

@@ -10,12 +10,13 @@ from typing import Protocol
 from tornado.httputil import HTTPHeaders
 
 from depproxy.config import UpstreamConfig
-from depproxy.errors import DigestInvalid, UpstreamCannotResume
+from depproxy.errors import DigestInvalid, UpstreamCannotResume, UpstreamError
 from depproxy.oci.digest import Digest
 from depproxy.oci.manifest import ACCEPT, MAX_MANIFEST, is_telling
 from depproxy.oci.names import ImageName, Tag
 from depproxy.oci.ranges import ByteRange
 from depproxy.upstream.conversation import Login, Purpose, Rules, Step, converse, refusal
+from depproxy.upstream.health import Health
 from depproxy.upstream.messages import (
     Answer,
     BoundedBuffer,
@@ -80,26 +81,27 @@ class Registry:
         self.name = config.name
         self.is_anonymous = login is None
         self.revalidate_timeout = config.revalidate_timeout
+        self.health = Health(config.name, clock)
         self._url = config.url
         self._small = small
         self._bulk = bulk
         self._jar = TokenJar(clock)
         self._rules = Rules(config.name, Origin.of(config.url), config.trusted_realms, login)
 
-    async def ask_manifest(
-        self, image: ImageName, reference: Tag | Digest
-    ) -> ManifestHead | ManifestDocument:
-        """What a reference means now: by HEAD, or GET where that is refused or tells too little."""
+    async def head_manifest(self, image: ImageName, reference: Tag | Digest) -> ManifestHead | None:
+        """What a reference means now, by HEAD; None where that is refused or tells too little, and
+        a GET may tell."""
         resource = f"manifests/{reference}"
         answer = await self._small_talk("HEAD", image, resource, {"Accept": ACCEPT})
-        if answer.status == 200:
-            digest = reference if isinstance(reference, Digest) else _said_digest(answer.head)
-            content_type = answer.headers.get("Content-Type", "")
-            if digest and answer.head.length is not None and is_telling(content_type):
-                return ManifestHead(digest, content_type, answer.head.length)
-        elif answer.status not in _HEAD_REFUSED:
+        if answer.status in _HEAD_REFUSED:
+            return None
+        if answer.status != 200:
             raise refusal(self.name, answer.head)
-        return await self.get_manifest(image, reference)
+        digest = reference if isinstance(reference, Digest) else _said_digest(answer.head)
+        content_type = answer.headers.get("Content-Type", "")
+        if digest is None or answer.head.length is None or not is_telling(content_type):
+            return None
+        return ManifestHead(digest, content_type, answer.head.length)
 
     async def get_manifest(self, image: ImageName, reference: Tag | Digest) -> ManifestDocument:
         """The manifest's body, at most a little more than `MAX_MANIFEST`; nothing of it is
@@ -207,6 +209,7 @@ class Registry:
         headers: dict[str, str],
         choose: ChooseSink,
     ) -> Answer:
+        self.health.check_limit()
         request = Request(method, f"{self._url}/v2/{image}/{resource}", headers)
         conversation = converse(request, f"repository:{image}:pull", self._rules, self._jar)
         try:
@@ -215,7 +218,19 @@ class Registry:
                 step = conversation.send(await self._perform(transport, step, choose))
         except StopIteration as done:
             answer: Answer = done.value
+            self._note(answer)
             return answer
+        except UpstreamError as exc:
+            self.health.failed(exc)
+            raise
+
+    def _note(self, answer: Answer) -> None:
+        limit, remaining = "RateLimit-Limit", "RateLimit-Remaining"
+        self.health.note_rate_limit(answer.headers.get(limit), answer.headers.get(remaining))
+        if answer.status == 429 or answer.status >= 500:
+            self.health.failed(refusal(self.name, answer.head))
+        else:
+            self.health.succeeded()
 
     async def _perform(self, transport: Transport, step: Step, choose: ChooseSink) -> Answer:
         if step.purpose is Purpose.RESOURCE:

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from depproxy.cache.tags import announced, arrived, gone, may_serve_stale
+from depproxy.cache.staleness import may_serve_stale
+from depproxy.cache.tags import announced, arrived, gone
 from depproxy.config import GroupConfig
 from depproxy.errors import (
     UpstreamError,
@@ -30,13 +31,13 @@ POINTERS = st.none() | st.builds(
 )
 GROUP = GroupConfig(GroupName("acme"))
 HOUR = 3600.0
-FAILURES: list[UpstreamError | None] = [
-    None,
+FAILURES: list[UpstreamError] = [
     UpstreamFailed("u", "x", 503),
     UpstreamLimited("u", "x"),
     UpstreamTimeout("u", "x"),
     UpstreamUnreachable("u", "x"),
 ]
+SLOW = UpstreamTimeout("u", "x")
 REFUSED = UpstreamRefused("u", "x")
 
 
@@ -123,13 +124,13 @@ def test_only_a_new_announcement_revives_a_tag(
 @pytest.mark.parametrize("error", FAILURES)
 @pytest.mark.parametrize("last_checked", [None, 0.0])
 def test_without_a_limit_a_failure_is_bridged_for_ever(
-    error: UpstreamError | None, last_checked: float | None
+    error: UpstreamError, last_checked: float | None
 ) -> None:
     assert may_serve_stale(error, GROUP, last_checked, 10**9)
 
 
 @pytest.mark.parametrize("error", [*FAILURES, REFUSED])
-def test_stale_for_counts_from_the_last_good_answer(error: UpstreamError | None) -> None:
+def test_stale_for_counts_from_the_last_good_answer(error: UpstreamError) -> None:
     group = replace(GROUP, stale_for=HOUR)
     assert may_serve_stale(error, group, 1000, 1000 + HOUR)
     assert not may_serve_stale(error, group, 1000, 1001 + HOUR)
@@ -148,7 +149,7 @@ def test_a_refusal_is_bridged_no_longer_than_any_failure() -> None:
 
 
 def test_with_a_limit_and_no_good_answer_on_record_nothing_stale_is_served() -> None:
-    assert not may_serve_stale(None, replace(GROUP, stale_for=HOUR), None, 1000)
+    assert not may_serve_stale(SLOW, replace(GROUP, stale_for=HOUR), None, 1000)
     assert not may_serve_stale(REFUSED, GROUP, None, 1000)
 
 
@@ -161,7 +162,7 @@ def test_with_a_limit_and_no_good_answer_on_record_nothing_stale_is_served() -> 
     st.floats(0, 1e6),
 )
 def test_what_may_be_served_now_might_have_been_served_before(
-    error: UpstreamError | None,
+    error: UpstreamError,
     stale_for: float | None,
     refused_stale_for: float | None,
     checked: float,

@@ -468,7 +468,6 @@ def test_the_mirrors_group_is_one_of_the_groups(problems: Problems) -> None:
         ("groups: {a: {visibility: private}}", "groups.a.visibility"),
         ("groups: {a: {readers: [bob]}}", "groups.a.readers"),
         ("groups: {a: {owners: [bob]}}", "groups.a.owners"),
-        ("groups: {a: {refused_stale_for: 1h}}", "groups.a.refused_stale_for"),
         ("groups: {a: {expire_after: 90d}}", "groups.a.expire_after"),
         ("groups: {a: {max_size: 50GiB}}", "groups.a.max_size"),
     ],

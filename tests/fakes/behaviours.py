@@ -68,7 +68,7 @@ def hang() -> Behaviour:
     """No answer, ever."""
 
     async def behave(exchange: Exchange) -> None:
-        await asyncio.Event().wait()
+        await exchange.registry.wait_for_ever()
 
     return behave
 
@@ -103,7 +103,7 @@ def blob_until(
             case "reset":
                 exchange.reset()
             case "hang":
-                await asyncio.Event().wait()
+                await exchange.registry.wait_for_ever()
             case "hold":
                 assert gate
                 await gate.wait()

@@ -109,6 +109,7 @@ class FakeRegistry:
         self.referrers: dict[str, bytes] = {}
         self._content = _Content()
         self._rules: list[_Rule] = []
+        self._never = asyncio.Event()
         self._tokens: set[str] = set()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
@@ -199,6 +200,7 @@ class FakeRegistry:
         self._run(self._close())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
+        self._loop.run_until_complete(self._close())
         self._loop.close()
 
     def __enter__(self) -> Self:
@@ -256,6 +258,10 @@ class FakeRegistry:
                 await rule.behaviour(exchange)
                 return
         await self.answer_honestly(exchange)
+
+    async def wait_for_ever(self) -> None:
+        """Kept by the registry: a task that nobody holds would be collected."""
+        await self._never.wait()
 
     async def answer_honestly(self, exchange: Exchange) -> None:
         """What a registry does; behaviours may fall back to it."""

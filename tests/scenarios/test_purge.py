@@ -55,7 +55,7 @@ def test_until_the_count_is_complete_the_answer_says_so(
 ) -> None:
     pull_as_docker(server, hello)
     server.stop()
-    monkeypatch.setattr("depproxy.store.census.Census.walk", lambda _: None)
+    monkeypatch.setattr("depproxy.store.census.Census.walk", lambda _self, _stop: None)
     assert start().purge().json["exact"] is False
 
 

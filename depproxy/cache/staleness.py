@@ -1,0 +1,81 @@
+"""A fresh answer while the upstream gives one, else the last good one, for as long as allowed."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from depproxy.cache.source import Source
+from depproxy.config import GroupConfig
+from depproxy.errors import UpstreamError, UpstreamNotFound, UpstreamRefused, UpstreamTimeout
+
+_log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+class Staleness:
+    """The rule, for manifests and for lists."""
+
+    def __init__(self, wall_clock: Callable[[], float]) -> None:
+        self._now = wall_clock
+
+    async def fresh_or_stale(
+        self,
+        source: Source,
+        ask: Callable[[], Awaitable[T]],
+        stale: Callable[[str], T],
+        checked: float | None,
+    ) -> T:
+        """What ``ask`` brings, or ``stale``, which is told why.
+
+        Asking takes at most the upstream's ``revalidate_timeout``, and is spared while the upstream
+        is failing; what it began goes on by itself. ``checked`` is when the upstream last confirmed
+        the stale answer, in seconds since the epoch.
+
+        Raises `UpstreamNotFound`, and other `UpstreamError` where nothing stale may be served.
+        """
+        health = source.registry.health
+        failing = health.reason_not_to_ask()
+        if failing and self._is_allowed(failing, source, checked):
+            return stale(_not_confirmed(failing))
+        limit = source.registry.revalidate_timeout
+        try:
+            async with asyncio.timeout(limit):
+                return await ask()
+        except UpstreamNotFound:
+            raise
+        except UpstreamError as exc:
+            if not self._is_allowed(exc, source, checked):
+                raise
+            _log.warning("%s; what is kept is served", exc)
+            return stale(_not_confirmed(exc))
+        except TimeoutError:
+            slow = UpstreamTimeout(source.registry.name, f"no answer within {limit:g} s")
+            health.failed(slow)
+            if not self._is_allowed(slow, source, checked):
+                return await ask()
+            _log.warning("%s; what is kept is served", slow)
+            return stale(_not_confirmed(slow))
+
+    def _is_allowed(self, error: UpstreamError, source: Source, checked: float | None) -> bool:
+        return may_serve_stale(error, source.group, checked, self._now())
+
+
+def may_serve_stale(
+    error: UpstreamError, group: GroupConfig, last_checked: float | None, now: float
+) -> bool:
+    """Whether what is kept may be served although the upstream did not confirm it.
+
+    Both times are seconds since the epoch. Limits count from the last time it answered 200.
+    """
+    refused = isinstance(error, UpstreamRefused)
+    limits = [group.stale_for, group.refused_stale_for if refused else None]
+    limit = min((limit for limit in limits if limit is not None), default=None)
+    if limit is None:
+        return True
+    return last_checked is not None and now - last_checked <= limit
+
+
+def _not_confirmed(error: UpstreamError) -> str:
+    return f"not confirmed by the upstream: {error}"
