@@ -14,6 +14,7 @@ __all__ = [
     "chunked",
     "hang",
     "hold",
+    "raw",
     "redirect",
     "reset",
     "status",
@@ -52,6 +53,17 @@ def status(code: int, headers: dict[str, str] | None = None, body: bytes = b"") 
 
 def redirect(location: str, code: int = 307) -> Behaviour:
     return status(code, {"Location": location})
+
+
+def raw(data: bytes) -> Behaviour:
+    """These bytes, whatever they are, and the end of the connection."""
+
+    async def behave(exchange: Exchange) -> None:
+        exchange.writer.write(data)
+        await exchange.writer.drain()
+        exchange.close()
+
+    return behave
 
 
 def hold(gate: Gate) -> Behaviour:

@@ -32,6 +32,15 @@ class Seen:
     headers: dict[str, str]
 
 
+@dataclass(frozen=True)
+class Found:
+    """What a path leads to."""
+
+    digest: str
+    media_type: str
+    body: bytes
+
+
 @dataclass
 class Exchange:
     """One request, and the means to answer it in any way."""
@@ -354,6 +363,21 @@ class FakeRegistry:
         start, end = int(asked[1]), int(asked[2] or len(data) - 1) + 1
         headers["Content-Range"] = f"bytes {start}-{end - 1}/{len(data)}"
         await exchange.send(206, headers, data[start:end])
+
+    def content(self, path: str) -> Found:
+        """What an honest answer to a path would hold, of whatever image."""
+        reference = path.rpartition("/")[2]
+        digest = next(
+            (d for (_, tag), d in self._content.tags.items() if tag == reference), reference
+        )
+        for (_, name), (media_type, body) in self._content.manifests.items():
+            if name == digest and "/manifests/" in path:
+                return Found(digest, media_type, body)
+        return Found(digest, "application/octet-stream", self.blob(digest))
+
+    async def pause(self, seconds: float) -> None:
+        """Be slow."""
+        await asyncio.sleep(seconds)
 
     def blob(self, digest: str) -> bytes:
         """The bytes of a blob of whatever image."""

@@ -1,0 +1,100 @@
+"""A dead upstream: cached tags answer at once, one of them probes, and what is not cached asks."""
+
+from pathlib import Path
+
+import pytest
+
+from depproxy.demo.image import Image, make_image
+from depproxy.oci.digest import Digest
+from tests.fakes import behaviours
+from tests.fakes.registry import FakeRegistry
+from tests.running import PREFIX, RunningServer, Start
+
+TAGS = [f"v{number}" for number in range(8)]
+
+
+@pytest.fixture(autouse=True)
+def real_pause(no_pause: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("depproxy.upstream.health.FIRST_PAUSE", 600.0)
+    monkeypatch.setattr("depproxy.cache.fill.PAUSES", ())
+
+
+@pytest.fixture
+def server(start: Start, registry: FakeRegistry, hello: Image) -> RunningServer:
+    """With some tags in its cache."""
+    server = start(extra="revalidate_timeout: 500ms\nstall_timeout: 1s")
+    for tag in TAGS:
+        registry.tag("library/hello", tag, hello.index)
+        assert server.manifest("hello", tag).status == 200
+    return server
+
+
+@pytest.mark.parametrize("fault", ["down", "hangs"])
+def test_all_but_the_one_that_found_out_are_spared_the_wait(
+    server: RunningServer, registry: FakeRegistry, fault: str
+) -> None:
+    if fault == "down":
+        registry.go_down()
+    else:
+        registry.misbehave(behaviours.hang())
+    registry.requests.clear()
+    for tag in TAGS * 3:
+        reply = server.manifest("hello", tag)
+        assert (reply.status, "Warning" in reply.headers) == (200, True)
+    assert len(registry.requests) == (0 if fault == "down" else 1)
+
+
+def test_what_is_not_cached_asks_as_ever(server: RunningServer, registry: FakeRegistry) -> None:
+    registry.misbehave(behaviours.status(503))
+    server.manifest("hello", TAGS[0])
+    registry.requests.clear()
+    assert server.manifest("hello", "uncached").status == 502
+    assert server.blob("hello", Digest.of(b"uncached")).status == 502
+    assert len(registry.requests) == 2
+    registry.behave()
+    assert server.manifest("hello", "uncached").status == 404
+    assert "Warning" not in server.manifest("hello", TAGS[0]).headers
+
+
+def test_retry_after_is_obeyed_by_our_own_requests(
+    server: RunningServer, registry: FakeRegistry
+) -> None:
+    limited = behaviours.status(429, {"Retry-After": "600"})
+    registry.misbehave(limited, times=1)
+    assert server.manifest("hello", "uncached").status == 429
+    registry.requests.clear()
+    assert server.manifest("hello", TAGS[0]).status == 200
+    for reply in (
+        server.manifest("hello", "uncached"),
+        server.blob("hello", Digest.of(b"uncached")),
+        server.ask(f"{PREFIX}/hello/tags/list"),
+    ):
+        assert (reply.status, 590 < int(reply.headers["Retry-After"]) <= 600) == (429, True)
+    assert registry.requests == []
+
+
+def test_another_credential_is_not_held_to_the_limit(
+    start: Start, registry: FakeRegistry, hello: Image, tmp_path: Path
+) -> None:
+    password = tmp_path / "password"
+    password.write_text("secret")
+    own = f"credentials: {{docker.io: {{username: me, password_file: {password}}}}}"
+    server = start(group=own)
+    limited = behaviours.status(429, {"Retry-After": "600"})
+    registry.misbehave(limited, times=1)
+    other = "/v2/other/dependency_proxy/containers/hello/manifests/latest"
+    assert server.ask(other).status == 429
+    assert server.manifest("hello", "latest").status == 200
+
+
+def test_a_new_image_is_served_while_another_upstream_is_dead(
+    start: Start, registry: FakeRegistry, hello: Image
+) -> None:
+    with FakeRegistry() as quay:
+        quay.add_image("acme/tool", "v1", make_image("Alive."))
+        server = start(
+            group="upstreams: [docker.io, quay.io]", more=f"  quay.io: {{url: {quay.url}}}\n"
+        )
+        registry.go_down()
+        assert server.manifest("hello", "latest").status == 502
+        assert server.manifest("quay.io/acme/tool", "v1").status == 200
