@@ -33,10 +33,21 @@ def start(registry: FakeRegistry, tmp_path: Path) -> Iterator[Start]:
     with ExitStack() as stack:
 
         def start_one(
-            *, group: str = "", extra: str = "", upstream: str = "", more: str = ""
+            *,
+            group: str = "",
+            extra: str = "",
+            upstream: str = "",
+            more: str = "",
+            shutdown: str = "5s",
         ) -> RunningServer:
-            url = upstream or registry.url
-            config = write_config(tmp_path, url, group=group, extra=extra, more=more)
+            config = write_config(
+                tmp_path,
+                upstream or registry.url,
+                group=group,
+                extra=extra,
+                more=more,
+                shutdown=shutdown,
+            )
             return stack.enter_context(RunningServer(config))
 
         yield start_one

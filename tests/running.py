@@ -47,7 +47,13 @@ class Start(Protocol):
     """What the fixture ``start`` gives."""
 
     def __call__(
-        self, *, group: str = "", extra: str = "", upstream: str = "", more: str = ""
+        self,
+        *,
+        group: str = "",
+        extra: str = "",
+        upstream: str = "",
+        more: str = "",
+        shutdown: str = "5s",
     ) -> "RunningServer": ...
 
 
@@ -163,7 +169,13 @@ def _named(headers: Mapping[str, str]) -> dict[str, str]:
 
 
 def write_config(
-    folder: Path, upstream: str, *, group: str = "", extra: str = "", more: str = ""
+    folder: Path,
+    upstream: str,
+    *,
+    group: str = "",
+    extra: str = "",
+    more: str = "",
+    shutdown: str = "5s",
 ) -> Config:
     """Two groups, ``mygroup`` and ``other``, and one upstream under Docker Hub's name.
 
@@ -174,7 +186,7 @@ def write_config(
     file.write_text(
         f"listen: 127.0.0.1:0\n"
         f"data_dir: {folder / 'data'}\n"
-        f"shutdown_timeout: 5s\n"
+        f"shutdown_timeout: {shutdown}\n"
         f"upstreams:\n"
         f"  docker.io:\n"
         f"    url: {upstream}\n"

@@ -155,3 +155,40 @@ def test_paths_that_lead_nowhere_are_404(server: RunningServer, hello: Image) ->
     assert server.ask("/nothing").status == 404
     api = server.ask("/api/v4/nothing")
     assert (api.status, api.json) == (404, {"message": "404 Not Found"})
+
+
+def test_retry_after_as_a_date_is_told_in_seconds(
+    server: RunningServer, registry: FakeRegistry
+) -> None:
+    headers = {
+        "Date": "Mon, 23 Nov 2026 12:00:00 GMT",
+        "Retry-After": "Mon, 23 Nov 2026 12:00:30 GMT",
+    }
+    registry.misbehave(behaviours.status(429, headers))
+    assert server.manifest("hello", "latest").headers["Retry-After"] == "30"
+
+
+def test_an_odd_header_of_an_upstream_is_passed_over(
+    server: RunningServer, registry: FakeRegistry, hello: Image
+) -> None:
+    async def odd(exchange: behaviours.Exchange) -> None:
+        exchange.writer.write(b"HTTP/1.1 200 OK\r\nX-Odd: a\x01b\r\nContent-Length: 2\r\n\r\nhi")
+        await exchange.writer.drain()
+
+    digest = Digest.of(b"hi")
+    registry.misbehave(odd, ".*/blobs/.*")
+    assert server.blob("hello", digest).body == b"hi"
+
+
+def test_a_part_where_the_whole_was_asked_for_is_502(
+    server: RunningServer, registry: FakeRegistry
+) -> None:
+    headers = {"Content-Range": "bytes 0-1/10"}
+    registry.misbehave(behaviours.status(206, headers, b"ab"), ".*/blobs/.*")
+    assert server.blob("hello", DIGEST).status == 502
+
+
+@pytest.mark.parametrize("ns", ["%20", "docker.io%00", "%20docker.io", "%ff", "docker.io/"])
+def test_ns_is_compared_letter_by_letter(server: RunningServer, hello: Image, ns: str) -> None:
+    reply = server.ask(f"{PREFIX}/hello/manifests/latest?ns={ns}")
+    assert (reply.status, reply.error) == (404, "NAME_UNKNOWN")

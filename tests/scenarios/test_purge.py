@@ -156,3 +156,11 @@ def test_a_tree_that_another_process_took_away_is_noticed(
     pull_as_docker(server, hello)
     assert len(registry.asked("GET")) == 5
     assert server.tree.exists()
+
+
+def test_a_purge_that_asks_for_something_unknown_clears_nothing(
+    server: RunningServer, hello: Image
+) -> None:
+    server.manifest("hello", "latest")
+    assert server.purge(query="?images=hello").status == 400
+    assert server.manifest("hello", hello.index).cache == "hit"

@@ -357,3 +357,51 @@ def test_a_manifest_with_other_bytes_than_its_digest_is_refused(
 def test_a_pull_that_asks_with_a_query_is_the_same(server: RunningServer, hello: Image) -> None:
     path = f"{PREFIX}/hello/manifests/latest?ns=registry-1.docker.io"
     assert server.ask(path).headers["OCI-Namespace"] == "docker.io"
+
+
+def test_a_digest_that_was_missing_is_asked_for_again_once_the_tag_names_it(
+    start: Start, registry: FakeRegistry, hello: Image
+) -> None:
+    """Pushed a moment after somebody looked: the next pull must not meet the old 404."""
+    server = start(group="not_found_ttl: 1h")
+    late = make_image("Pushed late.")
+    assert server.manifest("hello", late.index).status == 404
+    registry.add_image("library/hello", "latest", late)
+    assert server.manifest("hello", "latest", "HEAD").status == 200
+    assert server.manifest("hello", late.index).status == 200
+
+
+def test_a_document_is_fetched_once_where_head_is_refused(
+    server: RunningServer, registry: FakeRegistry, hello: Image
+) -> None:
+    gate = Gate()
+    registry.misbehave(behaviours.hold(gate), MANIFESTS, method="GET")
+    registry.misbehave(behaviours.status(405), MANIFESTS, method="HEAD")
+    with ThreadPoolExecutor(12) as clients:
+        asked = [
+            clients.submit(server.manifest, "hello", hello.index, method)
+            for method in ("GET", "HEAD") * 6
+        ]
+        gate.reached.wait()
+        while server.running_requests < 12:
+            time.sleep(0.001)
+        gate.open()
+        replies = [future.result() for future in asked]
+    assert {reply.status for reply in replies} == {200}
+    assert [reply.cache for reply in replies].count("fwd=miss; stored") == 1
+    assert len(registry.asked("GET")) == 1
+
+
+def test_a_request_that_waits_at_a_shutdown_is_told_so(
+    start: Start, registry: FakeRegistry, hello: Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = start(shutdown="300ms")
+    registry.misbehave(behaviours.hang())
+    with ThreadPoolExecutor(1) as clients:
+        asked = clients.submit(server.manifest, "hello", "latest")
+        while not registry.requests:
+            time.sleep(0.001)
+        server.stop()
+        reply = asked.result()
+    assert (reply.status, reply.error) == (503, "UNAVAILABLE")
+    assert "shutting down" in reply.message
