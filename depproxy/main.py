@@ -2,7 +2,9 @@
 
 import argparse
 import asyncio
+import contextlib
 import logging
+import resource
 import signal
 import sys
 import tempfile
@@ -42,6 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{options.config or _found_config()}: right")
         return 0
     set_up_logging(config.log.format, config.log.level)
+    _raise_descriptor_limit()
     return _guarded(_demonstrate(config) if options.demo else _serve(config))
 
 
@@ -67,6 +70,14 @@ def _parser() -> argparse.ArgumentParser:
 
 def _found_config() -> Path:
     return next((file for file in CONFIG_FILES if file.exists()), CONFIG_FILES[0])
+
+
+def _raise_descriptor_limit() -> None:
+    """As many files and connections as this process may have: the usual 1024 are soon used up."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _guarded(work: Coroutine[Any, Any, None]) -> int:
