@@ -135,7 +135,8 @@ class Server:
         """Refuse new connections, let what runs end, in ``shutdown_timeout`` altogether."""
         self._draining = True
         http.stop()
-        _log.info("shutting down: %d requests are running", self.activity.count)
+        requests, tasks = self.activity.count, len(asyncio.all_tasks())
+        _log.info("shutting down: %d requests are running, %d tasks in all", requests, tasks)
         deadline = time.monotonic() + self._config.shutdown_timeout
         await self.activity.wait_for_silence(self._config.shutdown_timeout)
         await proxy.stop(max(0.0, deadline - time.monotonic()))

@@ -105,8 +105,6 @@ class Documents:
         except StoreError as exc:
             _log.warning("the manifest %s was not kept: %s", descriptor.digest, exc)
             return Document(descriptor, answer.body, CacheStatus.MISS)
-        source.tree.census.add_blob(descriptor.digest, descriptor.size)
-        source.tree.census.add_manifest(descriptor.digest)
         return Document(descriptor, answer.body, CacheStatus.STORED)
 
     async def _fetch(self, source: Source, digest: Digest) -> _Fetched:
@@ -160,7 +158,9 @@ class Documents:
         """Body first, then what points to it."""
         tree, repository, digest = source.tree, source.repository, descriptor.digest
         tree.store(digest, body)
+        tree.census.add_blob(digest, descriptor.size)
         tree.pointers.write_digest(repository, descriptor)
+        tree.census.add_manifest(digest)
         for tag in tree.pointers.tags_announcing(repository, digest):
             tree.pointers.update_tag(repository, tag, lambda old: tags.arrived(old, digest))
 

@@ -3,6 +3,7 @@
 import ctypes
 import errno
 import fcntl
+import logging
 import os
 import secrets
 import weakref
@@ -10,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from depproxy.errors import StoreError, StoreFull, StorePurged
+
+_log = logging.getLogger(__name__)
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
@@ -74,6 +77,15 @@ def sync_directory(path: str, dir_fd: int | None = None) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
+
+
+def settle(path: str, dir_fd: int) -> None:
+    """Make a name durable that is there already. Where that fails, a crash may lose the name, and
+    what it names is fetched again; until then it is as good as any."""
+    try:
+        sync_directory(os.path.dirname(path) or ".", dir_fd)
+    except OSError as exc:
+        _log.warning("the folder of %s cannot be synced: %s", path, exc.strerror)
 
 
 def read_file(path: str, dir_fd: int, limit: int) -> bytes | None:
@@ -153,7 +165,7 @@ def write_file(path: str, data: bytes, dir_fd: int, scratch: str, mode: int = FI
     except BaseException:
         unlink_quietly(temporary, dir_fd)
         raise
-    sync_directory(os.path.dirname(path) or ".", dir_fd)
+    settle(path, dir_fd)
 
 
 def unlink_quietly(path: str, dir_fd: int | None = None) -> None:

@@ -11,7 +11,7 @@ from depproxy.store.files import (
     allocate,
     create_locked,
     make_directories,
-    sync_directory,
+    settle,
     translated,
     unlink_quietly,
 )
@@ -110,8 +110,8 @@ class Partial:
             seal(self._fd)
             make_directories(os.path.dirname(path), self._tree.fd)
             os.rename(self._path, path, src_dir_fd=self._tree.fd, dst_dir_fd=self._tree.fd)
-            self._path = ""
-            sync_directory(os.path.dirname(path), self._tree.fd)
+        self._path = ""
+        settle(path, self._tree.fd)
 
     def discard(self) -> None:
         """Take the name away; the bytes go when `close` is called."""
