@@ -355,6 +355,7 @@ class _OneTry:
         self._closed = False
 
     def begin(self, start: int, size: int | None) -> None:
+        self._raise_if_closed()
         known = self._partial.size
         if known is None and size is not None:
             self._partial.reserve(size)
@@ -368,14 +369,17 @@ class _OneTry:
         self._loop.call_soon_threadsafe(self._report_began, size)
 
     def write(self, data: memoryview, /) -> None:
-        if self._closed:
-            raise UpstreamUnreachable(self._fill._upstream, "the transfer was given up")
+        self._raise_if_closed()
         self._partial.write(self._position, data)
         self._position += len(data)
         self._loop.call_soon_threadsafe(self._report_grew)
 
     def close(self) -> None:
         self._closed = True
+
+    def _raise_if_closed(self) -> None:
+        if self._closed:
+            raise UpstreamUnreachable(self._fill._upstream, "the transfer was given up")
 
     def _report_began(self, size: int | None) -> None:
         if not self._closed:

@@ -220,6 +220,8 @@ def _open_socket(
     exchange: Exchange, check: Callable[[str], None] | None, _purpose: int, address: Any
 ) -> Any:
     """libcurl's OPENSOCKETFUNCTION: it must not raise."""
+    if exchange.is_closed:
+        return pycurl.SOCKET_BAD
     family, kind, protocol, where = address
     try:
         if check:

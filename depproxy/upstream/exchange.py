@@ -54,6 +54,11 @@ class Exchange:
         self._started = 0.0
         self._progress = 0.0
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether nobody waits for this answer any more; libcurl may not know yet."""
+        return self._closed
+
     def started(self, curl: pycurl.Curl) -> None:
         """The request has left the queue and has a connection's handle."""
         self._curl = curl
@@ -79,7 +84,7 @@ class Exchange:
         """libcurl's HEADERFUNCTION: one line at a time, the empty one ends the head."""
         self._progress = self._loop.time()
         self._header_bytes += len(raw)
-        if self._header_bytes > MAX_HEADER_BYTES:
+        if self._closed or self._header_bytes > MAX_HEADER_BYTES:
             return 0
         line = raw.decode("latin-1").rstrip("\r\n")
         if line.startswith("HTTP/"):
