@@ -1,6 +1,10 @@
 """Sockets that clients come to, and the HTTP server behind them, with its limits."""
 
+import array
+import fcntl
 import socket
+import termios
+from asyncio import Future
 from collections.abc import Sequence
 
 from tornado.httpserver import HTTPServer
@@ -22,6 +26,9 @@ BODY_TIMEOUT = 60.0
 
 IDLE_TIMEOUT = 300.0
 """Seconds after which an idle connection is closed; docker keeps its own for 90 s."""
+
+SLOWEST_CLIENT = 60.0
+"""Seconds after which a client that takes no byte of what waits for it is left."""
 
 _TLS_HANDSHAKE = 0x16
 """The first byte of a TLS connection (RFC 8446, 5.1), and of no HTTP request."""
@@ -51,16 +58,16 @@ def shown(sock: socket.socket) -> str:
 
 
 class _PlainStream(IOStream):
-    """A connection without TLS that hangs up on those who begin with it.
+    """A connection without TLS that hangs up on those who begin with it, and on those who take
+    nothing of what is sent to them.
 
     Docker tries TLS first on every registry that it takes without, and waits 10 s for an answer;
     when the connection is closed it goes on in plain HTTP at once.
     """
 
-    sent = 0
-    """Bytes that the kernel has taken: tells whether a slow client still takes some."""
-
     _is_first = True
+    _sent = 0
+    _watch: object = None
 
     def read_from_fd(self, buf: bytearray | memoryview) -> int | None:
         """See `BaseIOStream.read_from_fd`."""
@@ -74,8 +81,33 @@ class _PlainStream(IOStream):
     def write_to_fd(self, data: memoryview) -> int:
         """See `BaseIOStream.write_to_fd`."""
         count = super().write_to_fd(data)
-        self.sent += count
+        self._sent += count
         return count
+
+    def write(self, data: bytes | memoryview) -> Future[None]:
+        """See `BaseIOStream.write`."""
+        written = super().write(data)
+        self._watch_client()
+        return written
+
+    def _watch_client(self) -> None:
+        if self._watch is None and self.writing():
+            self._watch = self.io_loop.call_later(SLOWEST_CLIENT, self._look, self._taken())
+
+    def _look(self, before: int) -> None:
+        self._watch = None
+        if self.closed() or not self.writing():
+            return
+        if self._taken() == before:
+            self.close()
+        else:
+            self._watch_client()
+
+    def _taken(self) -> int:
+        """Bytes that the client has acknowledged: the kernel's own buffer may hold some MiB."""
+        waiting = array.array("i", [0])
+        fcntl.ioctl(self.socket, termios.TIOCOUTQ, waiting)
+        return self._sent - waiting[0]
 
 
 class HttpServer(HTTPServer):

@@ -16,8 +16,10 @@ class Flights(Generic[T]):
         self._running: dict[Hashable, asyncio.Task[T]] = {}
 
     def find(self, key: Hashable) -> "asyncio.Task[T] | None":
-        """The task that runs for ``key``."""
-        return self._running.get(key)
+        """The task that runs for ``key``. One that has ended is none, though `_landed` is due: who
+        waited for it again would get the same result without ever yielding."""
+        task = self._running.get(key)
+        return None if task is None or task.done() else task
 
     def start(self, key: Hashable, work: Callable[[], Coroutine[Any, Any, T]]) -> "asyncio.Task[T]":
         """Begin ``work``; others find it until it ends."""

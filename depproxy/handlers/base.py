@@ -33,6 +33,16 @@ class BaseHandler(RequestHandler):
         if self.request.method not in self.VERBS:
             raise HTTPError(405)  # before the body, which may be a whole layer, has been read
 
+    def on_connection_close(self) -> None:
+        """Who leaves before his body has come: Tornado calls nothing else then."""
+        is_unread = not self._has_read_body()
+        super().on_connection_close()
+        if is_unread and not self._finished:
+            self.on_finish()
+
+    def _has_read_body(self) -> bool:
+        return bool(self.request._body_future.done())
+
     def data_received(self, chunk: bytes) -> None:
         """Bodies are dropped as they come: nothing is uploaded here."""
 
@@ -71,6 +81,8 @@ class BaseHandler(RequestHandler):
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         error = kwargs.get("exc_info", (None, None, None))[1]
+        if not self._has_read_body():
+            self.set_header("Connection", "close")  # Tornado closes where a body was not read
         if status_code == 405:
             self.set_header("Allow", ", ".join(self.VERBS))
         if isinstance(error, errors.UpstreamLimited) and error.retry_after is not None:

@@ -2,8 +2,6 @@
 
 import asyncio
 
-from tornado.iostream import StreamClosedError
-
 from depproxy.cache.blobs import BlobStream
 from depproxy.cache.source import Source
 from depproxy.errors import StorePurged
@@ -17,9 +15,6 @@ _PIECE = 64 * 1024
 
 _TURN = 256 * 1024
 """Bytes after which the next request gets its turn: a fast reader never makes the socket wait."""
-
-SLOWEST_CLIENT = 60.0
-"""Seconds after which a client that takes no byte is left."""
 
 _OCTETS = "application/octet-stream"
 
@@ -91,7 +86,7 @@ class BlobHandler(ImageHandler):
                     self.cut()  # the file has shrunk under our hands
                     return
                 self.write(piece)
-                await self._flushed()
+                await self.flush()
                 offset += len(piece)
                 turn += len(piece)
                 if turn >= _TURN:
@@ -103,21 +98,3 @@ class BlobHandler(ImageHandler):
         self.finish()
         if stop is None and self.request.version == "HTTP/1.0":
             self.request.connection.close()  # type: ignore[union-attr]  # its end is the body's
-
-    async def _flushed(self) -> None:
-        """Until the kernel has taken what was written; a client that takes nothing is left.
-
-        Raises `StreamClosedError`.
-        """
-        flushed = asyncio.ensure_future(self.flush())
-        while not flushed.done():
-            before = self._sent()
-            await asyncio.wait({flushed}, timeout=SLOWEST_CLIENT)
-            if not flushed.done() and self._sent() == before:
-                flushed.cancel()
-                raise StreamClosedError
-        flushed.result()
-
-    def _sent(self) -> int:
-        connection = self.request.connection
-        return int(getattr(connection.stream, "sent", 0))  # type: ignore[union-attr]

@@ -213,13 +213,14 @@ def _delete(path: Path, stop: threading.Event) -> None:
     if not path.is_dir() or path.is_symlink():
         unlink_quietly(str(path))
         return
-    for _, folders, names, folder_fd in os.fwalk(path, topdown=False):
-        for name in names:
-            if stop.is_set():
-                return
-            unlink_quietly(name, folder_fd)
-        for name in folders:
-            with contextlib.suppress(OSError):
-                os.rmdir(name, dir_fd=folder_fd)
+    with contextlib.suppress(FileNotFoundError):  # another purge deletes the same
+        for _, folders, names, folder_fd in os.fwalk(path, topdown=False):
+            for name in names:
+                if stop.is_set():
+                    return
+                unlink_quietly(name, folder_fd)
+            for name in folders:
+                with contextlib.suppress(OSError):
+                    os.rmdir(name, dir_fd=folder_fd)
     with contextlib.suppress(OSError):
         path.rmdir()

@@ -470,7 +470,7 @@ def files_below(folder: Path) -> set[str]:
 def test_twenty_thousand_odd_requests_do_no_harm(
     start: Start, hello: Image, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.WARNING)
+    caplog.set_level(logging.ERROR)
     server = start(more="mirror: {group: mygroup}\n")
     strangers = [tmp_path / "stranger", server.data / "stranger", server.data / "groups/stranger"]
     for path in strangers:
@@ -523,7 +523,7 @@ def becomes(is_so: Callable[[], bool], patience: float = GUARD) -> bool:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> float:
     patience = 0.3
-    monkeypatch.setattr("depproxy.handlers.blobs.SLOWEST_CLIENT", patience)
+    monkeypatch.setattr("depproxy.listening.SLOWEST_CLIENT", patience)
     return patience
 
 
