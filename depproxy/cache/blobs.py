@@ -167,10 +167,6 @@ class Blobs:
             raise source.told(exc, BlobUnknown) from exc
         return BlobHead(size, CacheStatus.MISS)
 
-    def running(self) -> int:
-        """Fills under way."""
-        return len(self._running)
-
     async def finish(self, patience: float) -> None:
         """Wait ``patience`` seconds for fills that only have to be stored; give up on the rest."""
         storing = [r.task for r in self._running.values() if r.fill.state is State.VERIFIED]

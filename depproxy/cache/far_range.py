@@ -7,9 +7,9 @@ through a file without a name, so that a slow client holds no memory.
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Protocol
 
 from depproxy.cache.change import Change
+from depproxy.cache.fill import Inflow
 from depproxy.cache.status import CacheStatus
 from depproxy.errors import DepproxyError, UpstreamSenseless, UpstreamUnreachable
 from depproxy.oci.ranges import ByteRange
@@ -17,13 +17,6 @@ from depproxy.store.spool import Spool
 
 FAR = 64 * 1024 * 1024
 """Bytes that a range must begin ahead of what a fill has: nearer ones are worth waiting for."""
-
-
-class Inflow(Protocol):
-    """Where the range's bytes go; called on the thread that receives them."""
-
-    def begin(self, start: int, size: int | None) -> None: ...
-    def write(self, data: memoryview, /) -> None: ...
 
 
 FetchRange = Callable[[ByteRange, Inflow], Awaitable[None]]

@@ -115,7 +115,7 @@ class Listings:
         if kept is None:
             return await ask()
         return await self._staleness.fresh_or_stale(
-            source, ask, lambda why: Listing(kept, why), kept.checked
+            source, ask, lambda why: Listing(kept, why), lambda: kept.checked
         )
 
     async def _ask(self, source: Source, question: _Question) -> KeptList:

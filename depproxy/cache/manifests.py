@@ -113,7 +113,7 @@ class Manifests:
                 source,
                 lambda: self._now_at_upstream(source, tag, with_body),
                 lambda why: replace(at_hand, warning=why),
-                source.tree.times.checked(source.repository, tag),
+                lambda: source.tree.times.checked(source.repository, tag),
             )
         except UpstreamError as exc:
             raise source.told(exc, ManifestUnknown) from exc

@@ -25,13 +25,13 @@ class Staleness:
         source: Source,
         ask: Callable[[], Awaitable[T]],
         stale: Callable[[str], T],
-        checked: float | None,
+        checked: Callable[[], float | None],
     ) -> T:
         """What ``ask`` brings, or ``stale``, which is told why.
 
         Asking takes at most the upstream's ``revalidate_timeout``, and is spared while the upstream
-        is failing; what it began goes on by itself. ``checked`` is when the upstream last confirmed
-        the stale answer, in seconds since the epoch.
+        is failing; what it began goes on by itself. ``checked`` tells when the upstream last
+        confirmed the stale answer, in seconds since the epoch; only a failure asks for it.
 
         Raises `UpstreamNotFound`, and other `UpstreamError` where nothing stale may be served.
         """
@@ -58,8 +58,10 @@ class Staleness:
             _log.warning("%s; what is kept is served", slow)
             return stale(_not_confirmed(slow))
 
-    def _is_allowed(self, error: UpstreamError, source: Source, checked: float | None) -> bool:
-        return may_serve_stale(error, source.group, checked, self._now())
+    def _is_allowed(
+        self, error: UpstreamError, source: Source, checked: Callable[[], float | None]
+    ) -> bool:
+        return may_serve_stale(error, source.group, checked(), self._now())
 
 
 def may_serve_stale(
