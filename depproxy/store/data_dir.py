@@ -14,7 +14,7 @@ from depproxy.oci.names import GroupName
 from depproxy.store.files import (
     DIRECTORY,
     make_directories,
-    sync_directory,
+    settle,
     translated,
     unlink_quietly,
     write_file,
@@ -95,12 +95,9 @@ class DataDir:
 
     def sync_tree(self, group: GroupName) -> None:
         """Make a new tree's name durable. Blocks; failures show when something is stored."""
-        parts = ["groups", *group.split("/")]
-        try:
-            for depth in range(1, len(parts) + 1):
-                sync_directory("/".join(parts[:depth]), self._fd)
-        except OSError as exc:
-            _log.warning("the folder of %s cannot be synced: %s", group, exc.strerror)
+        parts = ["groups", *group.split("/"), "-"]
+        for depth in range(2, len(parts) + 1):
+            settle("/".join(parts[:depth]), self._fd)
 
     def trees(self) -> list[Tree]:
         """Those that were asked for and not purged by this server."""
@@ -122,11 +119,8 @@ class DataDir:
             with translated("the cache is cleared"):
                 os.rename(f"groups/{group}/-", name, src_dir_fd=self._fd, dst_dir_fd=self._fd)
             self._trees.pop(group, None)
-        for folder in (f"groups/{group}", "trash"):
-            try:
-                sync_directory(folder, self._fd)
-            except OSError as exc:
-                _log.warning("a purge may come undone in a crash: %s", exc.strerror)
+        for path in (f"groups/{group}/-", name):
+            settle(path, self._fd)
         return tree
 
     def empty_trash(self, stop: threading.Event) -> None:

@@ -80,8 +80,8 @@ def sync_directory(path: str, dir_fd: int | None = None) -> None:
 
 
 def settle(path: str, dir_fd: int) -> None:
-    """Make a name durable that is there already. Where that fails, a crash may lose the name, and
-    what it names is fetched again; until then it is as good as any."""
+    """Make a name durable that is there already, or gone. Where that fails, a crash may undo it;
+    until then it is as good as any."""
     try:
         sync_directory(os.path.dirname(path) or ".", dir_fd)
     except OSError as exc:
