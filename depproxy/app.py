@@ -6,10 +6,10 @@ from tornado.httputil import HTTPServerRequest
 from tornado.routing import Matcher, Rule
 from tornado.web import Application, RequestHandler
 
-from depproxy.access.admin import AdminToken
+from depproxy.access.gate import Gate
 from depproxy.cache.proxy import DependencyProxy
 from depproxy.handlers.activity import Activity
-from depproxy.handlers.api import CacheHandler
+from depproxy.handlers.api import CacheHandler, UsageHandler
 from depproxy.handlers.base import UnknownApiHandler, UnknownHandler, UnknownOciHandler
 from depproxy.handlers.blobs import BlobHandler
 from depproxy.handlers.listings import ReferrersHandler, TagsHandler
@@ -17,6 +17,7 @@ from depproxy.handlers.manifests import ManifestHandler
 from depproxy.handlers.operations import HealthHandler, ReadinessHandler
 from depproxy.handlers.paths import resource_kind
 from depproxy.handlers.registry import VersionHandler
+from depproxy.handlers.token import TokenHandler
 
 
 class Resource(Matcher):
@@ -33,27 +34,27 @@ class Resource(Matcher):
 def make_app(
     *,
     proxy: DependencyProxy,
-    admin: AdminToken,
+    gate: Gate,
     external_url: str,
     activity: Activity,
     is_draining: Callable[[], bool],
     log_function: Callable[[RequestHandler], None],
 ) -> Application:
     """The routes, with what their handlers need."""
-    image = {"proxy": proxy, "external_url": external_url}
+    guarded = {"gate": gate, "external_url": external_url}
+    image = {**guarded, "proxy": proxy}
+    api = {"proxy": proxy, "gate": gate}
     return Application(
         [
-            (r"/v2/?", VersionHandler),
+            (r"/v2/?", VersionHandler, guarded),
             Rule(Resource("manifests"), ManifestHandler, image),
             Rule(Resource("blobs"), BlobHandler, image),
             Rule(Resource("tags"), TagsHandler, image),
             Rule(Resource("referrers"), ReferrersHandler, image),
             (r"/v2/.*", UnknownOciHandler),
-            (
-                r"/api/v4/groups/(.+)/dependency_proxy/cache",
-                CacheHandler,
-                {"proxy": proxy, "admin": admin},
-            ),
+            (r"/jwt/auth", TokenHandler, {"gate": gate}),
+            (r"/api/v4/groups/(.+)/dependency_proxy", UsageHandler, api),
+            (r"/api/v4/groups/(.+)/dependency_proxy/cache", CacheHandler, api),
             (r"/api/.*", UnknownApiHandler),
             (r"/-/health", HealthHandler),
             (r"/-/readiness", ReadinessHandler, {"proxy": proxy, "is_draining": is_draining}),

@@ -10,11 +10,17 @@
     │   └── DigestInvalid            no digest, or of an algorithm that is not supported
     ├── Unknown                      well said, but there is no such thing
     │   ├── NameUnknown              group, upstream or repository
+    │   │   └── GroupUnknown         or one that the visitor must not know of
     │   ├── ManifestUnknown
     │   └── BlobUnknown
     ├── RangeUnsatisfiable           begins behind the end; carries the size
     ├── ShuttingDown                 the server stops, and gives up on what it was doing
     ├── Denied                       a rule forbids it, or the upstream in spite of credentials
+    ├── AccessError                  who asks, and what he may do
+    │   ├── Unauthenticated          he has to say who he is; carries the challenge's error code
+    │   ├── NotPermitted             he may see the group, and not do this
+    │   └── TooManyAttempts          too many passwords to check; carries Retry-After
+    ├── UsersFileError               the file of users cannot be read or changed
     ├── UpstreamError                carries the upstream's name
     │   ├── UpstreamNotFound         it says 404
     │   ├── UpstreamRefused          it says 401 or 403, also with a fresh token
@@ -71,6 +77,13 @@ class NameUnknown(Unknown):
     """No such group, upstream or repository."""
 
 
+class GroupUnknown(NameUnknown):
+    """No such group, or a private one that the visitor may not read: the text is the same."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"there is no group {name!r} on this server: check the prefix")
+
+
 class ManifestUnknown(Unknown):
     """The upstream has no such manifest."""
 
@@ -99,6 +112,37 @@ class ShuttingDown(DepproxyError):
 
 class Denied(DepproxyError):
     """A rule of the group forbids it, or the upstream in spite of the configured credentials."""
+
+
+class AccessError(DepproxyError):
+    """Who asks may not do so."""
+
+
+class Unauthenticated(AccessError):
+    """Who asks has to present credentials, or better ones.
+
+    ``reason`` is the error code of RFC 6750, section 3.1, if the token that came is to blame.
+    """
+
+    def __init__(self, message: str, reason: str | None = None) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class NotPermitted(AccessError):
+    """A known user may see the group, and not do what he asks for."""
+
+
+class TooManyAttempts(AccessError):
+    """Passwords come faster than they are checked. ``retry_after`` is in seconds."""
+
+    def __init__(self, message: str, retry_after: int) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class UsersFileError(DepproxyError):
+    """The htpasswd file cannot be read or changed."""
 
 
 class UpstreamError(DepproxyError):

@@ -10,9 +10,12 @@ import sys
 import tempfile
 from collections.abc import Coroutine, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from depproxy import __version__
+from depproxy.access.advice import problems, warnings
+from depproxy.commands import passwd
 from depproxy.config import Config, load_config
 from depproxy.demo.plan import demo_config, demo_lines
 from depproxy.demo.registry import serve_demo_registry
@@ -25,23 +28,35 @@ _log = logging.getLogger(__name__)
 CONFIG_FILES = (Path("conf/depproxy.yml"), Path("/etc/depproxy/depproxy.yml"))
 """Where the configuration is looked for without ``--config``."""
 
+COMMANDS = {"passwd": passwd}
+"""What is done beside the server; each has ``add_arguments`` and ``run``."""
+
 EXIT_FAILED = 1
-"""The server could not start."""
+"""The server could not start, or a command could not do its work."""
 
 EXIT_USAGE = 2
 """The arguments or the configuration file are wrong; argparse exits so, too."""
+
+EXIT_INTERRUPTED = 130
+"""Ctrl-C ended a command: 128 and the signal's number, as in shells."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program; returns its exit code."""
     options = _parser().parse_args(arguments)
+    is_command = options.command is not None
+    file = options.config or _found_config()
     try:
-        config = load_config(options.config or _found_config())
+        config = load_config(file) if is_command else load_config(file, problems)
     except ConfigError as exc:
         _report(exc)
         return EXIT_USAGE
+    if is_command:
+        return _command(COMMANDS[options.command], config, options)
     if options.check_config:
-        print(f"{options.config or _found_config()}: right")
+        for warning in warnings(config):
+            print(f"depproxy: {warning}", file=sys.stderr)
+        print(f"{file}: right")
         return 0
     set_up_logging(config.log.format, config.log.level)
     _raise_descriptor_limit()
@@ -53,19 +68,42 @@ def _parser() -> argparse.ArgumentParser:
         prog="depproxy", description="A pull-through cache for container images."
     )
     parser.add_argument("--version", action="version", version=f"depproxy {__version__}")
-    parser.add_argument(
-        "--config",
-        type=Path,
-        metavar="FILE",
-        help=f"default: {', else '.join(map(str, CONFIG_FILES))}",
-    )
+    _add_config(parser, None)
     parser.add_argument(
         "--check-config", action="store_true", help="say whether the file is right, and stop"
     )
     parser.add_argument(
         "--demo", action="store_true", help="serve a small image that needs no network"
     )
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
+    for name, command in COMMANDS.items():
+        summary = str(command.__doc__).partition(": ")[2].partition("\n")[0]
+        subparser = commands.add_parser(name, help=summary, description=summary)
+        _add_config(subparser, argparse.SUPPRESS)
+        command.add_arguments(subparser)
     return parser
+
+
+def _add_config(parser: argparse.ArgumentParser, default: str | None) -> None:
+    """The option counts before and behind a command's name."""
+    parser.add_argument(
+        "--config",
+        type=Path,
+        metavar="FILE",
+        default=default,
+        help=f"default: {', else '.join(map(str, CONFIG_FILES))}",
+    )
+
+
+def _command(command: ModuleType, config: Config, options: argparse.Namespace) -> int:
+    try:
+        return int(command.run(config, options))
+    except DepproxyError as exc:
+        print(f"depproxy: {exc}", file=sys.stderr)
+        return EXIT_FAILED
+    except KeyboardInterrupt:
+        print(file=sys.stderr)
+        return EXIT_INTERRUPTED
 
 
 def _found_config() -> Path:

@@ -2,11 +2,16 @@
 
 import asyncio
 import logging
+import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 from depproxy import __version__
 from depproxy.access.admin import AdminToken
+from depproxy.access.advice import warnings
+from depproxy.access.gate import Gate
+from depproxy.access.tokens import Tokens
+from depproxy.access.users import Users
 from depproxy.app import make_app
 from depproxy.cache.blobs import Blobs
 from depproxy.cache.documents import Documents
@@ -39,6 +44,9 @@ CHORE_THREADS = 2
 HASHING_THREADS = 2
 """Threads that hash: more than there are cores would only take turns."""
 
+PASSWORD_THREADS = max(1, min(4, (os.cpu_count() or 1) // 2))
+"""Threads that check passwords, which takes a core: half of them at most."""
+
 _LAST_WORDS = 1.0
 """Seconds for requests that were given up on to be told so."""
 
@@ -53,10 +61,11 @@ class _Threads:
         self.notes = ThreadPoolExecutor(NOTE_THREADS, "notes")
         self.hashing = ThreadPoolExecutor(HASHING_THREADS, "hashing")
         self.chores = ThreadPoolExecutor(CHORE_THREADS, "chores")
+        self.passwords = ThreadPoolExecutor(PASSWORD_THREADS, "passwords")
 
     def stop(self) -> None:
         """What has not begun never will; what has ends."""
-        for pool in (self.chores, self.hashing, self.notes, self.disk):
+        for pool in (self.passwords, self.chores, self.hashing, self.notes, self.disk):
             pool.shutdown(cancel_futures=True)
 
 
@@ -66,11 +75,11 @@ class Server:
     def __init__(self, config: Config) -> None:
         """Binds the address and locks the folder. Raises `CannotListen`, `StoreError`."""
         self._config = config
+        self._threads = _Threads()
         self._sockets = bind(config.listen)
         try:
             self._data = open_data_dir(config.data_dir)
-            self._admin = AdminToken(self._data.secret("admin_token"))
-            self._data.secret("token_key")
+            self._gate = self._make_gate()
         except BaseException:
             for sock in self._sockets:
                 sock.close()
@@ -89,13 +98,12 @@ class Server:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until ``stop`` is set, then let running requests end."""
-        threads = _Threads()
         curl = CurlThread()
-        proxy = self._build(curl, threads)
+        proxy = self._build(curl, self._threads)
         http = HttpServer(
             make_app(
                 proxy=proxy,
-                admin=self._admin,
+                gate=self._gate,
                 external_url=self._config.external_url,
                 activity=self.activity,
                 is_draining=lambda: self._draining,
@@ -104,15 +112,33 @@ class Server:
         )
         http.add_sockets(self._sockets)
         proxy.start()
+        for warning in warnings(self._config):
+            _log.warning("%s", warning)
         _log.info("depproxy %s listens on %s", __version__, ", ".join(self.addresses))
         try:
             await stop.wait()
             await self._drain(http, proxy)
         finally:
             curl.stop()
-            threads.stop()
+            self._threads.stop()
             self._data.close()
         _log.info("stopped")
+
+    def _make_gate(self) -> Gate:
+        """Raises `StoreError` and `UsersFileError`."""
+        config, file = self._config, self._config.auth.users_file
+        return Gate(
+            config.groups,
+            config.mirror.group,
+            AdminToken(self._data.secret("admin_token")),
+            Tokens(
+                self._data.secret("token_key"),
+                config.external_url,
+                config.auth.token_lifetime,
+                time.time,
+            ),
+            Users(file, self._threads.passwords, time.monotonic) if file else None,
+        )
 
     def _build(self, curl: CurlThread, threads: "_Threads") -> DependencyProxy:
         registries = Registries(self._config.upstreams, curl, USER_AGENT, time.monotonic)

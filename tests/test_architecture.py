@@ -13,7 +13,7 @@ HOUSE = "depproxy"
 ARROWS: dict[str, set[str]] = {
     "server": {"main"},
     "__main__": {"main"},
-    "main": {"service", "demo", "logs", "config", "errors", HOUSE},
+    "main": {"service", "demo", "commands", "access", "logs", "config", "errors", HOUSE},
     "service": {
         "listening",
         *("app", "handlers", "access", "cache", "upstream", "store", "logs"),
@@ -21,6 +21,7 @@ ARROWS: dict[str, set[str]] = {
     },
     "app": {"handlers", "access", "cache", "oci", "config", "errors", HOUSE},
     "handlers": {"access", "cache", "oci", "config", "errors", HOUSE},
+    "commands": {"access", "cache", "store", "oci", "config", "errors", HOUSE},
     "access": {"oci", "config", "errors"},
     "cache": {"upstream", "store", "oci", "config", "errors"},
     "upstream": {"oci", "config", "errors"},
@@ -53,6 +54,10 @@ IO_MODULES = {
 PURE: dict[str, set[str]] = {
     "depproxy/errors.py": set(),
     "depproxy/oci": set(),
+    "depproxy/access/htpasswd.py": set(),
+    "depproxy/access/rights.py": set(),
+    "depproxy/access/tokens.py": set(),
+    "depproxy/access/visitor.py": set(),
     "depproxy/config/model.py": {"pathlib"},
     "depproxy/cache/image_policy.py": set(),
     "depproxy/cache/paging.py": set(),
@@ -60,6 +65,7 @@ PURE: dict[str, set[str]] = {
     "depproxy/cache/upstream_choice.py": set(),
     "depproxy/handlers/answers.py": set(),
     "depproxy/handlers/conditional.py": set(),
+    "depproxy/handlers/identity.py": set(),
     "depproxy/handlers/paths.py": set(),
     "depproxy/upstream/addresses.py": {"socket"},
     "depproxy/upstream/challenge.py": set(),

@@ -14,7 +14,7 @@ from depproxy.cache.manifests import Manifests
 from depproxy.cache.source import Source
 from depproxy.cache.upstream_choice import DOCKER_HUB, Choice, UpstreamNames
 from depproxy.config import GroupConfig
-from depproxy.errors import NameUnknown, StoreError
+from depproxy.errors import GroupUnknown, NameUnknown, StoreError
 from depproxy.oci.names import GroupName
 from depproxy.store.census import Totals
 from depproxy.store.data_dir import DataDir
@@ -61,10 +61,10 @@ class DependencyProxy:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def group(self, name: GroupName) -> GroupConfig:
-        """Raises `NameUnknown`."""
+        """Raises `GroupUnknown`."""
         group = self._groups.get(name)
         if group is None:
-            raise NameUnknown(f"there is no group {str(name)!r} on this server: check the prefix")
+            raise GroupUnknown(str(name))
         return group
 
     def source(
@@ -117,6 +117,18 @@ class DependencyProxy:
         self._spawn(self._empty_trash())
         _log.info("cleared %s: %d bytes", group.name, totals.size)
         return totals
+
+    def usage(self, group: GroupConfig) -> dict[str, object]:
+        """What a group holds, as the API tells it."""
+        totals = self._tree(group.name).census.totals()
+        inexact = {} if totals.exact else {"exact": False}
+        return {
+            "prefix": f"{group.name}/dependency_proxy/containers",
+            "manifests": totals.manifests,
+            "blobs": totals.blobs,
+            "bytes": totals.size,
+            **inexact,
+        }
 
     def why_degraded(self) -> str | None:
         """Why misses cannot be stored now; None if they can."""

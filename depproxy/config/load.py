@@ -1,6 +1,6 @@
 """YAML → `Config`. Every problem is reported at once, with its dotted path."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -36,10 +36,17 @@ DOCKER_HUB = UpstreamConfig(
 """Exists even if the file does not name it."""
 
 
-def load_config(file: Path) -> Config:
-    """Raises `ConfigError` with every problem of the file."""
+def load_config(
+    file: Path, more_problems: Callable[[Config], Iterable[str]] = lambda _: ()
+) -> Config:
+    """Raises `ConfigError` with every problem of the file.
+
+    ``more_problems`` finds those that the file alone does not show; what is wrong in the
+    configuration that it gets has its default.
+    """
     problems = Problems()
     config = _read_config(Section(problems, "", _read_yaml(file)), problems)
+    problems += more_problems(config)
     if problems:
         raise ConfigError(str(file), problems)
     return config

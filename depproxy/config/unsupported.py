@@ -5,7 +5,6 @@ from dataclasses import fields
 from typing import Any
 
 from depproxy.config.model import (
-    AuthConfig,
     Config,
     GroupConfig,
     HousekeepingConfig,
@@ -15,15 +14,11 @@ from depproxy.config.model import (
 from depproxy.config.section import Problems
 
 _GROUP = (
-    "visibility",
-    "readers",
-    "owners",
     "expire_after",
     "max_size",
 )
 _WHOLE: dict[str, type[Any]] = {
     "tls": TlsConfig,
-    "auth": AuthConfig,
     "metrics": MetricsConfig,
     "housekeeping": HousekeepingConfig,
 }

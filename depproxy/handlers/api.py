@@ -1,32 +1,53 @@
 """GitLab's API: ``/api/v4/groups/<group>/dependency_proxy/…``"""
 
-from depproxy.access.admin import AdminToken
+import json
+
+from depproxy.access.gate import Gate
+from depproxy.access.visitor import Visitor
 from depproxy.cache.proxy import DependencyProxy
-from depproxy.errors import NameInvalid, NameUnknown
 from depproxy.handlers.base import ApiErrors, ProxyHandler
+from depproxy.handlers.identity import presented_password
 from depproxy.oci.names import GroupName
 
 
-class CacheHandler(ApiErrors, ProxyHandler):
+class ApiHandler(ApiErrors, ProxyHandler):
+    """Knows who asks: by the admin token, or by a user's password. Clients' tokens are for pulling
+    only, and count as nothing here."""
+
+    def initialize(self, proxy: DependencyProxy, gate: Gate) -> None:  # type: ignore[override]
+        super().initialize(proxy)
+        self.gate = gate
+
+    async def visitor(self) -> Visitor:
+        """Raises `TooManyAttempts`."""
+        admin = self.gate.admin(self.request.headers.get("PRIVATE-TOKEN"))
+        if admin:
+            return admin
+        return await self.gate.visitor(
+            presented_password(self.request.headers), self.request.remote_ip or ""
+        )
+
+
+class UsageHandler(ApiHandler):
+    """What a group holds."""
+
+    async def get(self, group: str) -> None:
+        # A name that breaks the grammar is as unknown as any other: nobody learns which it is.
+        found = self.gate.check_read(GroupName(group), await self.visitor())
+        self.set_header("Content-Type", "application/json")
+        self.finish(json.dumps(self.proxy.usage(found)))
+
+    head = get
+
+
+class CacheHandler(ApiHandler):
     """``…/cache``: purge."""
 
     VERBS = ("DELETE",)
 
-    def initialize(self, proxy: DependencyProxy, admin: AdminToken | None = None) -> None:
-        super().initialize(proxy)
-        self._admin = admin
-
     async def delete(self, group: str) -> None:
-        """Clear a whole group. Without the right token nobody learns whether it exists."""
-        if not (self._admin and self._admin.is_right(self.request.headers.get("PRIVATE-TOKEN"))):
-            self.set_header("WWW-Authenticate", 'Basic realm="depproxy"')
-            self.answer(401, "Unauthorized")
-            return
-        try:
-            found = self.proxy.group(GroupName.parse(group))
-        except (NameInvalid, NameUnknown):
-            self.answer(404, "Group Not Found")
-            return
+        """Clear a whole group. Without credentials nobody learns whether it exists."""
+        found = self.gate.check_purge(GroupName(group), await self.visitor())
         asked = set(self.request.query_arguments)
         if asked - {"image", "reference"} or self.has_body:
             self.answer(400, "Bad Request", error="known are image and reference, in the query")

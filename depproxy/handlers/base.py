@@ -3,7 +3,7 @@
 import http.client
 import json
 import logging
-from typing import Any
+from typing import Any, NoReturn
 
 from tornado.iostream import StreamClosedError
 from tornado.web import HTTPError, RequestHandler, stream_request_body
@@ -12,6 +12,7 @@ from depproxy import __version__, errors
 from depproxy.cache.proxy import DependencyProxy
 from depproxy.handlers.activity import Activity
 from depproxy.handlers.answers import oci_envelope, verdict
+from depproxy.handlers.identity import BASIC_CHALLENGE
 
 _log = logging.getLogger(__name__)
 
@@ -85,7 +86,9 @@ class BaseHandler(RequestHandler):
             self.set_header("Connection", "close")  # Tornado closes where a body was not read
         if status_code == 405:
             self.set_header("Allow", ", ".join(self.VERBS))
-        if isinstance(error, errors.UpstreamLimited) and error.retry_after is not None:
+        if isinstance(error, errors.Unauthenticated):
+            self.set_header("WWW-Authenticate", self.challenge(error.reason))
+        if isinstance(error, errors.UpstreamLimited | errors.TooManyAttempts) and error.retry_after:
             self.set_header("Retry-After", str(error.retry_after))
         if isinstance(error, errors.RangeUnsatisfiable):
             self.set_header("Content-Range", f"bytes */{error.size}")
@@ -94,6 +97,10 @@ class BaseHandler(RequestHandler):
         else:
             message = self._explained(status_code, error)
         self.render_error(status_code, verdict(error, status_code).code, message)
+
+    def challenge(self, reason: str | None) -> str:
+        """How to say who one is; ``reason`` is what is wrong with the token that came."""
+        return BASIC_CHALLENGE
 
     def render_error(self, status: int, code: str, message: str) -> None:
         """Write the body of an error."""
@@ -140,6 +147,8 @@ class OciErrors(BaseHandler):
 class ApiErrors(BaseHandler):
     """Everything below ``/api/``: GitLab's way, ``{"message": "404 Not Found"}``."""
 
+    _is_about_group = False
+
     def decode_argument(self, value: bytes, name: str | None = None) -> str:
         """What is no UTF-8 is no name; Tornado would answer before anybody was asked who he is."""
         return value.decode("utf-8", "replace")
@@ -150,14 +159,20 @@ class ApiErrors(BaseHandler):
         self.set_header("Content-Type", "application/json")
         self.finish(json.dumps({"message": f"{status} {reason}", **fields}))
 
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        error = kwargs.get("exc_info", (None, None, None))[1]
+        self._is_about_group = isinstance(error, errors.GroupUnknown)
+        super().write_error(status_code, **kwargs)
+
     def render_error(self, status: int, code: str, message: str) -> None:
-        self.answer(status, http.client.responses.get(status, "Error"))
+        what = "Group " if self._is_about_group else ""
+        self.answer(status, what + http.client.responses.get(status, "Error"))
 
 
 class UnknownHandler(BaseHandler):
     """Every path that no route knows."""
 
-    def prepare(self) -> None:
+    def prepare(self) -> NoReturn:
         super().prepare()
         raise HTTPError(
             404,

@@ -24,7 +24,7 @@ class BlobHandler(ImageHandler):
 
     async def head(self) -> None:
         digest = Digest.parse(self.target.reference)
-        found = await self.proxy.blobs.head(self.source(), digest)
+        found = await self.proxy.blobs.head(await self.source(), digest)
         self.describe(digest, _OCTETS, found.size, found.status)
         self.set_header("Accept-Ranges", "bytes")
         if is_known(self.request.headers.get("If-None-Match"), digest):
@@ -58,11 +58,11 @@ class BlobHandler(ImageHandler):
 
     async def _open(self, digest: Digest) -> tuple[Source, BlobStream]:
         """A purge may come between finding a group's tree and beginning a file in it."""
-        source = self.source()
+        source = await self.source()
         try:
             return source, await self.proxy.blobs.open(source, digest)
         except StorePurged:
-            source = self.source()
+            source = await self.source()
             return source, await self.proxy.blobs.open(source, digest)
 
     def _asked_range(self, stream: BlobStream, digest: Digest) -> ByteRange | None:

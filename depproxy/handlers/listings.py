@@ -33,7 +33,7 @@ class ListingHandler(ImageHandler):
 
 class TagsHandler(ListingHandler):
     async def get(self) -> None:
-        page, warning = await self.proxy.listings.tags(self.source(), self.asked())
+        page, warning = await self.proxy.listings.tags(await self.source(), self.asked())
         self.tell_namespace()
         self.warn(warning)
         self.link(page.following)
@@ -44,7 +44,7 @@ class TagsHandler(ListingHandler):
 class ReferrersHandler(ListingHandler):
     async def get(self) -> None:
         digest = Digest.parse(self.target.reference)
-        listing = await self.proxy.listings.referrers(self.source(), digest, self.asked())
+        listing = await self.proxy.listings.referrers(await self.source(), digest, self.asked())
         self.tell_namespace()
         self.warn(listing.warning)
         self.link(listing.kept.following)

@@ -16,7 +16,7 @@ class ManifestHandler(ImageHandler):
 
     async def _answer(self, with_body: bool) -> None:
         reference = parse_reference(self.target.reference)
-        source = self.source()
+        source = await self.source()
         manifests = self.proxy.manifests
         if isinstance(reference, Digest):
             manifest = await manifests.by_digest(source, reference, with_body)

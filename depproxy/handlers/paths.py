@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from urllib.parse import unquote
 
 from depproxy.errors import NameInvalid
-from depproxy.oci.names import GroupName
+from depproxy.oci.names import GroupName, ImageName
 
 _MARK = "/dependency_proxy/containers/"
 _KINDS = ("manifests", "blobs", "referrers")
@@ -39,13 +39,27 @@ def parse_registry_path(path: str) -> RegistryPath:
     name, kind, reference = _cut(path)
     if kind is None:
         raise NameInvalid("the path names no image")
-    reference = unquote(reference, errors="replace")
-    group, mark, image = f"/{name}".partition(_MARK)
-    if not mark:
-        return RegistryPath(None, _decoded(name), reference)
+    group, image = _group_and_image(name)
     return RegistryPath(
-        GroupName.parse(_decoded(group.removeprefix("/"))), _decoded(image), reference
+        None if group is None else GroupName.parse(_decoded(group)),
+        _decoded(image),
+        unquote(reference, errors="replace"),
     )
+
+
+def parse_repository_name(name: str) -> RegistryPath:
+    """Take apart a repository's name as tokens have it: like a path, and not encoded. Raises
+    `NameInvalid`."""
+    group, image = _group_and_image(name)
+    return RegistryPath(
+        None if group is None else GroupName.parse(group), ImageName.parse(image), ""
+    )
+
+
+def _group_and_image(name: str) -> tuple[str | None, str]:
+    """The group is None on the mirror's paths."""
+    group, mark, image = f"/{name}".partition(_MARK)
+    return (group.removeprefix("/"), image) if mark else (None, name)
 
 
 def _cut(path: str) -> tuple[str, str | None, str]:

@@ -3,43 +3,88 @@
 from functools import cached_property
 from urllib.parse import urlsplit
 
+from depproxy.access.gate import Gate, Scope
+from depproxy.access.tokens import SERVICE
+from depproxy.access.visitor import Visitor
 from depproxy.cache.proxy import DependencyProxy
 from depproxy.cache.source import Source
 from depproxy.cache.status import CacheStatus
 from depproxy.cache.upstream_choice import is_own_host
+from depproxy.errors import Unauthenticated
 from depproxy.handlers.base import OciErrors, ProxyHandler
 from depproxy.handlers.conditional import etag
+from depproxy.handlers.identity import bearer_challenge, presented
 from depproxy.handlers.paths import RegistryPath, parse_registry_path
 from depproxy.oci.digest import Digest
+from depproxy.oci.names import ImageName
 
 _UNSAFE_IN_WARNING = str.maketrans({'"': "'", "\\": "/", "\r": " ", "\n": " "})
 
 
-class VersionHandler(OciErrors):
-    """``/v2/``: this is a registry, and you may ask it."""
+class GuardedHandler(OciErrors):
+    """Knows who asks, by a token or a password, and how he may say so."""
 
-    def get(self) -> None:
+    wanted_scope = ""
+    """What a token has to be for."""
+
+    def initialize(self, gate: Gate, external_url: str) -> None:
+        self.gate = gate
+        self._external_url = external_url
+
+    async def visitor(self) -> Visitor:
+        """Raises `TooManyAttempts`."""
+        return await self.gate.visitor(
+            presented(self.request.headers), self.request.remote_ip or ""
+        )
+
+    def challenge(self, reason: str | None) -> str:
+        realm = f"{self._external_url}/jwt/auth"
+        return bearer_challenge(realm, SERVICE, self.wanted_scope, reason)
+
+
+class VersionHandler(GuardedHandler):
+    """``/v2/``: this is a registry, and you may ask it. Where there are users, clients learn here
+    how to get a token."""
+
+    async def get(self) -> None:
+        if self.gate.has_users:
+            visitor = await self.visitor()
+            if not visitor.is_vouched:
+                reason = "invalid_token" if visitor.is_doubtful else None
+                raise Unauthenticated("ask for a token, or send a user's password", reason)
         self.set_header("Content-Type", "application/json")
         self.finish(b"{}")
 
     head = get
 
 
-class ImageHandler(OciErrors, ProxyHandler):
+class ImageHandler(GuardedHandler, ProxyHandler):
     """One image of one group."""
 
-    def initialize(self, proxy: DependencyProxy, external_url: str = "") -> None:
-        super().initialize(proxy)
+    def initialize(self, gate: Gate, external_url: str, proxy: DependencyProxy) -> None:  # type: ignore[override]
+        super().initialize(gate, external_url)
+        self.proxy = proxy
         self._external_host = urlsplit(external_url).netloc
         self._namespace = ""
+
+    @property
+    def wanted_scope(self) -> str:  # type: ignore[override]
+        return f"repository:{self.target.name}:pull"
 
     @cached_property
     def target(self) -> RegistryPath:
         """What the path names. Raises `NameInvalid`."""
         return parse_registry_path(self.request.path)
 
-    def source(self) -> Source:
-        """The image that is asked for. Raises `NameInvalid`, `NameUnknown` and `Denied`."""
+    async def source(self) -> Source:
+        """The image that is asked for, if the visitor may have it.
+
+        Raises `NameInvalid`, `Unauthenticated`, `TooManyAttempts`, `NameUnknown` and `Denied`.
+        """
+        if not self.gate.is_open(self.target.group):  # where everybody may pull, nobody is asked
+            ImageName.parse(self.target.image)  # it goes into the challenge
+            scope = Scope(self.target.group, self.target.name)
+            self.gate.check_pull(scope, await self.visitor())
         image, ns = self.target.image, self.asked_namespace
         own_hosts = {self._external_host, self.request.host}
         if ns and not is_own_host(ns, own_hosts):

@@ -16,8 +16,10 @@ NEVER_ANSWERED = {
     errors.InvalidRequest,
     errors.Unknown,
     errors.UpstreamError,
+    errors.AccessError,
+    errors.UsersFileError,
 }
-"""Names of branches, and what stops the start before anybody can ask."""
+"""Names of branches, what stops the start before anybody can ask, and what only commands meet."""
 
 
 def family(kind: type[errors.DepproxyError]) -> Iterator[type[errors.DepproxyError]]:

@@ -1,0 +1,55 @@
+"""``depproxy passwd USER``: set a user's password in the file that ``auth.users_file`` names."""
+
+import getpass
+import sys
+from argparse import ArgumentParser, Namespace
+
+from depproxy.access.htpasswd import is_user, parse_users, with_user
+from depproxy.access.users import hash_password
+from depproxy.access.users_file import change_users_file
+from depproxy.commands.command import CommandFailed
+from depproxy.config import Config
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("user", metavar="USER")
+    parser.add_argument(
+        "--remove", action="store_true", help="take the user out of the file instead"
+    )
+
+
+def run(config: Config, options: Namespace) -> int:
+    """Raises `CommandFailed` and `UsersFileError`."""
+    file, user = config.auth.users_file, options.user
+    if file is None:
+        raise CommandFailed("the configuration names no auth.users_file: add it, then come again")
+    if not is_user(user):
+        raise CommandFailed(f"{user!r} is no user's name: no spaces, colons, commas or slashes")
+    if options.remove:
+        change_users_file(file, lambda text: _without(text, user))
+        print(f"{user} was removed from {file}")
+    else:
+        stored = _new_hash(user)
+        change_users_file(file, lambda text: with_user(text, user, stored))
+        print(f"the password of {user} was set in {file}")
+    return 0
+
+
+def _without(text: str, user: str) -> str:
+    if user not in parse_users(text).hashes:
+        raise CommandFailed(f"there is no user {user}: nothing was changed")
+    return with_user(text, user, None)
+
+
+def _new_hash(user: str) -> str:
+    """Ask for the password: twice on a terminal, else the first line of standard input."""
+    if sys.stdin.isatty():
+        password = getpass.getpass(f"New password of {user}: ")
+        if getpass.getpass("Once more: ") != password:
+            raise CommandFailed("the two passwords differ: nothing was changed")
+    else:
+        password = sys.stdin.readline().rstrip("\r\n")
+    try:
+        return hash_password(password)
+    except ValueError as exc:
+        raise CommandFailed(f"{exc}: nothing was changed") from exc

@@ -1,0 +1,92 @@
+"""``/jwt/auth``: what ``docker login``, ``podman login`` and containerd ask for tokens.
+
+Distribution's token specification (``GET``) and its OAuth 2 form (``POST``):
+https://distribution.github.io/distribution/spec/auth/token/ and …/oauth/
+"""
+
+import json
+import time
+from collections.abc import Collection
+from urllib.parse import parse_qs
+
+from tornado.web import HTTPError
+
+from depproxy.access.gate import Gate, Scope
+from depproxy.access.visitor import Password
+from depproxy.errors import NameInvalid
+from depproxy.handlers.base import OciErrors
+from depproxy.handlers.identity import presented_password
+from depproxy.handlers.paths import parse_repository_name
+
+_MAX_FORM = 64 * 1024
+"""Bytes of a form: a user, a password and some scopes."""
+
+_MAX_SCOPES = 50
+"""Scopes of one token, which has to fit into a header; clients ask for two or three."""
+
+
+class TokenHandler(OciErrors):
+    """A token for whoever asks: a user by his password, or everybody for public groups."""
+
+    VERBS = ("GET", "POST")
+
+    def initialize(self, gate: Gate) -> None:
+        self._gate = gate
+        self._form = b""
+
+    def data_received(self, chunk: bytes) -> None:
+        """Forms are short."""
+        self._form += chunk
+        if len(self._form) > _MAX_FORM:
+            raise HTTPError(413, f"a form has at most {_MAX_FORM} bytes")
+
+    async def get(self) -> None:
+        arguments = self.request.query_arguments
+        scopes = [value.decode("utf-8", "replace") for value in arguments.get("scope", [])]
+        await self._answer(presented_password(self.request.headers), scopes)
+
+    async def post(self) -> None:
+        """``grant_type=password``; without a user in the form, as `get`."""
+        try:
+            form = parse_qs(self._form.decode(), keep_blank_values=True, max_num_fields=1000)
+        except ValueError:
+            raise HTTPError(400, "the body is no form") from None
+        first = {name: values[0] for name, values in form.items()}
+        if first.get("grant_type", "password") != "password":
+            raise HTTPError(400, "the only grant_type here is password")
+        if "username" in first or "password" in first:
+            password = Password(first.get("username", ""), first.get("password", ""))
+            await self._answer(password, form.get("scope", []))
+        else:
+            await self._answer(presented_password(self.request.headers), form.get("scope", []))
+
+    async def _answer(self, password: Password | None, asked: Collection[str]) -> None:
+        scopes = [_parsed(scope) for value in asked for scope in value.split()][:_MAX_SCOPES]
+        if self._gate.is_mirror_only(scopes):
+            password = None
+        user = await self._gate.sign_in(password, self.request.remote_ip or "")
+        issued = self._gate.issue(user, scopes)
+        self.set_header("Content-Type", "application/json")
+        self.set_header("Cache-Control", "no-store")
+        self.finish(
+            json.dumps(
+                {
+                    "token": issued.text,
+                    "access_token": issued.text,
+                    "expires_in": issued.expires_in,
+                    "issued_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(issued.issued_at)),
+                }
+            )
+        )
+
+
+def _parsed(scope: str) -> Scope | None:
+    """``repository:<name>:<actions>``; only pulling is ever granted. None: nothing that is here."""
+    kind, _, rest = scope.partition(":")
+    name, colon, actions = rest.rpartition(":")
+    if kind != "repository" or not colon or not {"pull", "*"} & set(actions.split(",")):
+        return None
+    try:
+        return Scope(parse_repository_name(name).group, name)
+    except NameInvalid:
+        return None
