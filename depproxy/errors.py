@@ -10,7 +10,8 @@
     │   └── DigestInvalid            no digest, or of an algorithm that is not supported
     ├── Unknown                      well said, but there is no such thing
     │   ├── NameUnknown              group, upstream or repository
-    │   │   └── GroupUnknown         or one that the visitor must not know of
+    │   │   ├── GroupUnknown         or one that the visitor must not know of
+    │   │   └── NoMirror             a path without a group, where none is mirrored
     │   ├── ManifestUnknown
     │   └── BlobUnknown
     ├── RangeUnsatisfiable           begins behind the end; carries the size
@@ -82,6 +83,16 @@ class GroupUnknown(NameUnknown):
 
     def __init__(self, name: str) -> None:
         super().__init__(f"there is no group {name!r} on this server: check the prefix")
+
+
+class NoMirror(NameUnknown):
+    """A path without a group, where no group is mirrored, or none that the visitor may read."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "this server is no mirror: images are pulled as"
+            " <group>/dependency_proxy/containers/<image>"
+        )
 
 
 class ManifestUnknown(Unknown):

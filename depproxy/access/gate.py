@@ -9,7 +9,7 @@ from depproxy.access.tokens import IssuedToken, Tokens
 from depproxy.access.users import Users
 from depproxy.access.visitor import ADMIN, ANONYMOUS, Bearer, Password, Visitor
 from depproxy.config import GroupConfig
-from depproxy.errors import GroupUnknown, NotPermitted, Unauthenticated
+from depproxy.errors import GroupUnknown, NoMirror, NotPermitted, Unauthenticated
 from depproxy.oci.names import GroupName
 
 
@@ -112,7 +112,9 @@ class Gate:
             return ""
         visitor = await self.visitor(password, address)
         if not visitor.user:
-            raise Unauthenticated("the user or the password is wrong")
+            raise Unauthenticated(
+                "the user or the password is wrong: sign in again, as by 'docker login'"
+            )
         return visitor.user
 
     def is_mirror_only(self, scopes: Collection[Scope | None]) -> bool:
@@ -144,7 +146,7 @@ class Gate:
                 "sign in, as by 'docker login': the group is private, or does not exist",
                 "invalid_token" if visitor.is_doubtful else None,
             )
-        raise GroupUnknown(name or "")
+        raise NoMirror if name is None else GroupUnknown(name)
 
     def _group(self, name: GroupName | None) -> GroupConfig | None:
         wanted = self._mirror if name is None else name

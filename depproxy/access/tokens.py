@@ -79,7 +79,7 @@ class Tokens:
                     "verify_iat": False,  # a clock that was set back makes no token bad
                 },
             )
-        except (jwt.PyJWTError, ValueError):
+        except (jwt.PyJWTError, ValueError, RecursionError):
             return None
         if claims["exp"] <= self._clock():
             return None

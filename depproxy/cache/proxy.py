@@ -14,7 +14,7 @@ from depproxy.cache.manifests import Manifests
 from depproxy.cache.source import Source
 from depproxy.cache.upstream_choice import DOCKER_HUB, Choice, UpstreamNames
 from depproxy.config import GroupConfig
-from depproxy.errors import GroupUnknown, NameUnknown, StoreError
+from depproxy.errors import GroupUnknown, NoMirror, StoreError
 from depproxy.oci.names import GroupName
 from depproxy.store.census import Totals
 from depproxy.store.data_dir import DataDir
@@ -81,13 +81,10 @@ class DependencyProxy:
         """The image that ``name`` means on a path without a group: in the mirror's group, and of
         Docker Hub where nothing else is said.
 
-        Raises as `source` does, and `NameUnknown` where no group is mirrored.
+        Raises as `source` does, and `NoMirror` where no group is mirrored.
         """
         if self._mirror is None:
-            raise NameUnknown(
-                "this server is no mirror: images are pulled as"
-                " <group>/dependency_proxy/containers/<image>"
-            )
+            raise NoMirror
         group = self.group(self._mirror)
         return self._source(group, self._names.choose(group, name, ns, own_hosts, DOCKER_HUB))
 

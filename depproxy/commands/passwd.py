@@ -1,4 +1,4 @@
-"""``depproxy passwd USER``: set a user's password in the file that ``auth.users_file`` names."""
+"""``depproxy passwd USER``: set a user's password in the file of users."""
 
 import getpass
 import sys

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
-from depproxy.config import Config, GroupConfig, MirrorConfig, UpstreamConfig
+from depproxy.config import AuthConfig, Config, GroupConfig, MirrorConfig, UpstreamConfig
 from depproxy.demo.registry import DEMO_IMAGE, DEMO_TAG
 from depproxy.oci.names import GroupName
 
@@ -19,6 +19,7 @@ def demo_config(config: Config, registry_url: str, data_dir: Path) -> Config:
         upstreams={upstream.name: upstream},
         groups={DEMO_GROUP: GroupConfig(DEMO_GROUP)},
         mirror=MirrorConfig(),
+        auth=AuthConfig(),
     )
 
 

@@ -33,12 +33,13 @@ class TokenHandler(OciErrors):
     def initialize(self, gate: Gate) -> None:
         self._gate = gate
         self._form = b""
+        self._size = 0
 
     def data_received(self, chunk: bytes) -> None:
-        """Forms are short."""
-        self._form += chunk
-        if len(self._form) > _MAX_FORM:
-            raise HTTPError(413, f"a form has at most {_MAX_FORM} bytes")
+        """Forms are short; what is longer is dropped as it comes, and refused at its end."""
+        self._size += len(chunk)
+        if self._size <= _MAX_FORM:
+            self._form += chunk
 
     async def get(self) -> None:
         arguments = self.request.query_arguments
@@ -47,6 +48,8 @@ class TokenHandler(OciErrors):
 
     async def post(self) -> None:
         """``grant_type=password``; without a user in the form, as `get`."""
+        if self._size > _MAX_FORM:
+            raise HTTPError(413, f"a form has at most {_MAX_FORM} bytes")
         try:
             form = parse_qs(self._form.decode(), keep_blank_values=True, max_num_fields=1000)
         except ValueError:

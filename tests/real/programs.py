@@ -71,14 +71,25 @@ class Depproxy:
     """The program as users start it, in a process of its own."""
 
     def __init__(
-        self, folder: Path, upstream: str, *, extra: str = "", group: str = "", more: str = ""
+        self,
+        folder: Path,
+        upstream: str,
+        *,
+        extra: str = "",
+        group: str = "",
+        more: str = "",
+        groups: str = "",
+        external_url: str = "",
     ) -> None:
+        """``groups`` are those beside ``mygroup``. Clients come straight to the port, if
+        ``external_url`` does not say how else."""
         self.folder = folder
         self.port = free_port()
         self.log = folder / "depproxy.log"
         self.config = folder / "depproxy.yml"
         self.config.write_text(
             f"listen: 127.0.0.1:{self.port}\n"
+            f"external_url: {external_url or self.url}\n"
             f"data_dir: {folder / 'data'}\n"
             f"upstreams:\n  docker.io:\n    url: {upstream}\n"
             + "".join(f"    {line}\n" for line in extra.splitlines())
@@ -86,15 +97,23 @@ class Depproxy:
             + "groups:\n  mygroup:\n"
             + ("" if "upstreams:" in group else "    upstreams: [docker.io]\n")
             + "".join(f"    {line}\n" for line in group.splitlines())
+            + "".join(f"  {line}\n" for line in groups.splitlines())
         )
 
     @property
+    def host(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    @property
     def prefix(self) -> str:
-        return f"127.0.0.1:{self.port}/mygroup/dependency_proxy/containers"
+        return self.prefix_of("mygroup")
+
+    def prefix_of(self, group: str) -> str:
+        return f"{self.host}/{group}/dependency_proxy/containers"
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{self.host}"
 
     @property
     def token(self) -> str:
@@ -111,6 +130,11 @@ class Depproxy:
         with contextlib.suppress(OSError), urllib.request.urlopen(f"{self.url}/-/health"):
             return True
         return False
+
+    def set_password(self, user: str, password: str) -> None:
+        """By the command that an administrator uses; it makes the file."""
+        command = [sys.executable, str(ROOT / "server.py"), "--config", str(self.config)]
+        run(*command, "passwd", user, stdin=password)
 
     def purge(self) -> bytes:
         request = urllib.request.Request(
@@ -200,8 +224,12 @@ class Docker:
             wait_until(lambda: self.run("version", check=False).returncode == 0, process, self.log)
             yield self
 
-    def run(self, *arguments: str, check: bool = True) -> "subprocess.CompletedProcess[str]":
-        return run("docker", "--host", self._socket, *arguments, check=check)
+    def run(
+        self, *arguments: str, check: bool = True, stdin: str = "", config: Path | None = None
+    ) -> "subprocess.CompletedProcess[str]":
+        """The client; ``config`` is the folder where it keeps its logins, never the user's own."""
+        docker = ["docker", "--host", self._socket, "--config", str(config or self._folder / "cli")]
+        return run(*docker, *arguments, check=check, stdin=stdin)
 
     def forget(self, name: str) -> None:
         """Remove an image with its layers."""
@@ -232,9 +260,9 @@ class Containerd:
         return run("ctr", "--address", self._socket, *arguments, check=check)
 
 
-def run(*command: str, check: bool = True) -> "subprocess.CompletedProcess[str]":
+def run(*command: str, check: bool = True, stdin: str = "") -> "subprocess.CompletedProcess[str]":
     """A program to its end; one that fails fails the test."""
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = subprocess.run(command, capture_output=True, text=True, input=stdin)
     if check and done.returncode:
         pytest.fail(f"{' '.join(command)}: {done.stderr}\n{done.stdout}")
     return done
