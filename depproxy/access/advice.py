@@ -59,8 +59,8 @@ def _needing_users(config: Config) -> Iterator[str]:
 def _named(config: Config) -> Iterator[tuple[str, str]]:
     for name, group in config.groups.items():
         for key, users in (("readers", group.readers), ("owners", group.owners)):
-            for index, user in enumerate(users):
-                yield f"groups.{name}.{key}[{index}]", user
+            for user in users:
+                yield f"groups.{name}.{key}", user
 
 
 def _is_loopback(host: str) -> bool:

@@ -13,8 +13,8 @@ MAX_COST = 16
 MAX_PASSWORD = 72
 """Bytes of a password that bcrypt looks at."""
 
-_BCRYPT = re.compile(r"\$2[aby]\$\d\d\$[./A-Za-z0-9]{53}", re.ASCII)
-_USER = re.compile(r"[^\s:,/]{1,128}")
+_BCRYPT = re.compile(r"\$2[aby]\$\d\d\$[./A-Za-z0-9]{21}[.Oeu][./A-Za-z0-9]{31}", re.ASCII)
+_USER = re.compile(r"(?!#)[^\s:,/\ud800-\udfff]{1,128}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ def parse_users(text: str) -> UserList:
     Apache."""
     hashes: dict[str, str] = {}
     problems: list[str] = []
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.split("\n"), 1):
         content = line.strip()
         if not content or content.startswith("#"):
             continue
@@ -54,6 +54,11 @@ def is_user(name: str) -> bool:
     return bool(_USER.fullmatch(name))
 
 
+def has_user(text: str, user: str) -> bool:
+    """Whether a line is about the user, right or wrong."""
+    return any(line.strip().partition(":")[0] == user for line in text.split("\n"))
+
+
 def cost(stored: str) -> int:
     """The work factor of a bcrypt hash."""
     return int(stored[4:6])
@@ -68,7 +73,10 @@ def with_user(text: str, user: str, stored: str | None) -> str:
 
 
 def _without(text: str, user: str) -> Iterator[str]:
-    return (line for line in text.splitlines() if line.strip().partition(":")[0] != user)
+    lines = text.split("\n") if text else []
+    if lines and not lines[-1]:
+        lines.pop()
+    return (line for line in lines if line.strip().partition(":")[0] != user)
 
 
 def _is_usable(stored: str) -> bool:

@@ -5,6 +5,7 @@ https://distribution.github.io/distribution/spec/auth/jwt/
 """
 
 import hmac
+from collections import OrderedDict
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
@@ -14,6 +15,11 @@ SERVICE = "dependency_proxy"
 """The audience of every token."""
 
 _ALGORITHM = "HS256"
+
+_MAX_VERIFIED = 4096
+"""Tokens whose signature was found right: clients present one many times. What they rest on is
+asked each time all the same."""
+
 _PURPOSE = b"depproxy: tokens of clients"
 
 
@@ -47,6 +53,7 @@ class Tokens:
         self._issuer = issuer
         self._lifetime = int(lifetime)
         self._clock = clock
+        self._verified: OrderedDict[str, tuple[float, Claims]] = OrderedDict()
 
     def issue(self, user: str, stored_hash: str, repositories: Collection[str]) -> IssuedToken:
         """A token for a user (the empty name: for anybody) that lets him pull ``repositories``."""
@@ -66,6 +73,19 @@ class Tokens:
 
     def read(self, text: str) -> Claims | None:
         """What a token says; None where it is not ours, not for us, altered or expired."""
+        known = self._verified.get(text)
+        if known is None:
+            known = self._verify(text)
+            if known is None:
+                return None
+            self._verified[text] = known
+            if len(self._verified) > _MAX_VERIFIED:
+                self._verified.popitem(last=False)
+        end, claims = known
+        return claims if end > self._clock() else None
+
+    def _verify(self, text: str) -> tuple[float, Claims] | None:
+        """When a token of ours ends, and what it says."""
         try:
             claims = jwt.decode(
                 text,
@@ -75,19 +95,23 @@ class Tokens:
                 issuer=self._issuer,
                 options={
                     "require": ["iss", "aud", "sub", "exp", "access", "password"],
-                    "verify_exp": False,  # by our own clock, below
+                    "verify_exp": False,  # by our own clock, above
                     "verify_iat": False,  # a clock that was set back makes no token bad
                 },
             )
         except (jwt.PyJWTError, ValueError, RecursionError):
             return None
-        if claims["exp"] <= self._clock():
-            return None
-        return Claims(
-            claims["sub"],
-            claims["password"],
-            frozenset(entry["name"] for entry in claims["access"]),
-        )
+        match claims:
+            case {
+                "sub": str(user),
+                "exp": int() | float() as end,
+                "password": str(password),
+                "access": list(access),
+            }:
+                names = [entry.get("name") if isinstance(entry, dict) else None for entry in access]
+                if all(isinstance(name, str) for name in names):
+                    return end, Claims(user, password, frozenset(map(str, names)))
+        return None
 
     def password_mark(self, user: str, stored_hash: str) -> str:
         """Differs when the password does; empty for anonymous tokens."""

@@ -48,6 +48,7 @@ class Users:
         self._running: dict[bytes, asyncio.Task[bool]] = {}
         self._attempts = Attempts(clock)
         self._stamp = stamp(file)
+        self._told: object = self._stamp
         self._list = parse_users(read_users_file(file))
         self._report()
 
@@ -60,15 +61,16 @@ class Users:
 
         ``address`` is where it came from. Raises `TooManyAttempts`.
         """
-        users = self._current()
-        stored = users.hashes.get(user)
-        key = self._keyed(user, password, stored or "")
+        key = self._keyed(user, password, self.stored_hash(user) or "")
         if key not in self._right:
             await asyncio.sleep(self._attempts.take_turn(address))
         elif self._clock() - self._right[key] < REMEMBERED_FOR:
             return True
+        users = self._current()
+        stored = users.hashes.get(user)
+        key = self._keyed(user, password, stored or "")
         is_right = await self._hashed(key, password, stored or self._nobody(users, user))
-        is_right = is_right and stored is not None
+        is_right = is_right and stored is not None and self.stored_hash(user) == stored
         if is_right:
             self._remember(key)
         else:
@@ -114,13 +116,15 @@ class Users:
         """The file as it is now. One that cannot be read any more leaves the users as they were."""
         found = stamp(self._file)
         if found != self._stamp:
-            self._stamp = found
             try:
                 self._list = parse_users(read_users_file(self._file))
+                self._stamp = self._told = found
                 _log.info("%s was read again: %d users", self._file, len(self._list.hashes))
                 self._report()
             except UsersFileError as exc:
-                _log.warning("%s; the users stay as they were", exc)
+                if found != self._told:
+                    _log.warning("%s; the users stay as they were", exc)
+                self._told = found
         return self._list
 
     def _report(self) -> None:

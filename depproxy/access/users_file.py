@@ -32,7 +32,7 @@ def read_users_file(file: Path) -> str:
     """Raises `UsersFileError`."""
     try:
         with file.open("rb") as opened:
-            return opened.read(_MAX_SIZE).decode("utf-8", "replace")
+            return opened.read(_MAX_SIZE).decode("utf-8-sig", "replace")
     except OSError as exc:
         raise UsersFileError(f"{file} cannot be read: {exc.strerror}") from exc
 

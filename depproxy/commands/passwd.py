@@ -4,7 +4,7 @@ import getpass
 import sys
 from argparse import ArgumentParser, Namespace
 
-from depproxy.access.htpasswd import is_user, parse_users, with_user
+from depproxy.access.htpasswd import has_user, is_user, with_user
 from depproxy.access.users import hash_password
 from depproxy.access.users_file import change_users_file
 from depproxy.commands.command import CommandFailed
@@ -36,20 +36,25 @@ def run(config: Config, options: Namespace) -> int:
 
 
 def _without(text: str, user: str) -> str:
-    if user not in parse_users(text).hashes:
+    if not has_user(text, user):
         raise CommandFailed(f"there is no user {user}: nothing was changed")
     return with_user(text, user, None)
 
 
 def _new_hash(user: str) -> str:
     """Ask for the password: twice on a terminal, else the first line of standard input."""
+    try:
+        return hash_password(_asked(user))
+    except EOFError as exc:
+        raise CommandFailed("no password came: nothing was changed") from exc
+    except ValueError as exc:
+        raise CommandFailed(f"{exc}: nothing was changed") from exc
+
+
+def _asked(user: str) -> str:
     if sys.stdin.isatty():
         password = getpass.getpass(f"New password of {user}: ")
         if getpass.getpass("Once more: ") != password:
             raise CommandFailed("the two passwords differ: nothing was changed")
-    else:
-        password = sys.stdin.readline().rstrip("\r\n")
-    try:
-        return hash_password(password)
-    except ValueError as exc:
-        raise CommandFailed(f"{exc}: nothing was changed") from exc
+        return password
+    return sys.stdin.readline().rstrip("\r\n")

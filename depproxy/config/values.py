@@ -32,7 +32,7 @@ _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _HOST = re.compile(rf"{_LABEL}(?:\.{_LABEL})*", re.ASCII)
 _DOTTED_HOST = re.compile(rf"{_LABEL}(?:\.{_LABEL})+", re.ASCII)
 _ENV = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
-_USER = re.compile(r"[^\s:,/]{1,128}")
+_USER = re.compile(r"(?!#)[^\s:,/\ud800-\udfff]{1,128}")
 _PATTERN = re.compile(r"[a-z0-9._/*?\[\]!-]{1,255}", re.ASCII)
 
 

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from depproxy.errors import InvalidRequest, NameInvalid
-from depproxy.handlers.paths import parse_registry_path, resource_kind
+from depproxy.handlers.paths import parse_registry_path, parse_repository_name, resource_kind
 
 PREFIX = "/v2/acme/dependency_proxy/containers"
 
@@ -130,3 +130,69 @@ def test_any_path_is_taken_apart_or_invalid(path: str) -> None:
         except InvalidRequest:
             continue
         assert resource_kind(candidate) is not None
+
+
+@pytest.mark.parametrize(
+    ("name", "group", "image"),
+    [
+        ("acme/dependency_proxy/containers/alpine", "acme", "alpine"),
+        ("a/b/dependency_proxy/containers/quay.io/c/d", "a/b", "quay.io/c/d"),
+        ("a/dependency_proxy/containers/b/manifests/c", "a", "b/manifests/c"),
+        (
+            "a/dependency_proxy/containers/b/dependency_proxy/containers/c",
+            "a",
+            "b/dependency_proxy/containers/c",
+        ),
+        ("alpine", None, "alpine"),
+        ("library/alpine", None, "library/alpine"),
+        ("acme/dependency_proxy", None, "acme/dependency_proxy"),
+        ("acme/dependency_proxy/containers", None, "acme/dependency_proxy/containers"),
+    ],
+)
+def test_a_repositorys_name_names_group_and_image(name: str, group: str | None, image: str) -> None:
+    found = parse_repository_name(name)
+    assert (found.group, found.image, found.name) == (group, image, name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        "/",
+        "/alpine",
+        "alpine/",
+        "Alpine",
+        "alpine:latest",
+        "a b",
+        "alp%69ne",
+        "library%2Falpine",
+        'alpine"',
+        "acme/dependency_proxy/containers/",
+        "acme/dependency_proxy/containers/Alpine",
+        "acme%2Fb/dependency_proxy/containers/alpine",
+        "Acme/dependency_proxy/containers/alpine",
+        "/acme/dependency_proxy/containers/alpine",
+        "dependency_proxy/containers/alpine",
+        "/dependency_proxy/containers/alpine",
+        "acme//dependency_proxy/containers/alpine",
+        "dependency_proxy/dependency_proxy/containers/alpine",
+    ],
+)
+def test_a_repositorys_name_is_one_of_the_grammar_and_not_encoded(name: str) -> None:
+    with pytest.raises(NameInvalid):
+        parse_repository_name(name)
+
+
+@settings(deadline=None)
+@given(
+    st.text() | st.lists(st.sampled_from([*"ab/._", "/dependency_proxy/containers/"])).map("".join)
+)
+def test_a_repository_is_the_same_by_its_name_and_by_its_path(name: str) -> None:
+    """Else a token would be good for another repository than the one it was asked for."""
+    try:
+        found = parse_repository_name(name)
+    except InvalidRequest:
+        return
+    by_path = parse_registry_path(f"/v2/{name}/manifests/latest")
+    assert (by_path.group, by_path.image) == (found.group, found.image)
+    assert by_path.name == found.name == name
