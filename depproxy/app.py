@@ -1,6 +1,7 @@
 """The one route table: every URL of the server."""
 
 from collections.abc import Callable
+from urllib.parse import urlsplit
 
 from tornado.httputil import HTTPServerRequest
 from tornado.routing import Matcher, Rule
@@ -9,7 +10,7 @@ from tornado.web import Application, RequestHandler
 from depproxy.access.gate import Gate
 from depproxy.cache.proxy import DependencyProxy
 from depproxy.handlers.activity import Activity
-from depproxy.handlers.api import CacheHandler, UsageHandler
+from depproxy.handlers.api import CacheHandler, ImagesHandler, UsageHandler
 from depproxy.handlers.base import UnknownApiHandler, UnknownHandler, UnknownOciHandler
 from depproxy.handlers.blobs import BlobHandler
 from depproxy.handlers.listings import ReferrersHandler, TagsHandler
@@ -43,7 +44,7 @@ def make_app(
     """The routes, with what their handlers need."""
     guarded = {"gate": gate, "external_url": external_url}
     image = {**guarded, "proxy": proxy}
-    api = {"proxy": proxy, "gate": gate}
+    api = {"proxy": proxy, "gate": gate, "pull_host": urlsplit(external_url).netloc}
     return Application(
         [
             (r"/v2/?", VersionHandler, guarded),
@@ -55,6 +56,7 @@ def make_app(
             (r"/jwt/auth", TokenHandler, {"gate": gate}),
             (r"/api/v4/groups/(.+)/dependency_proxy", UsageHandler, api),
             (r"/api/v4/groups/(.+)/dependency_proxy/cache", CacheHandler, api),
+            (r"/api/v4/groups/(.+)/dependency_proxy/manifests", ImagesHandler, api),
             (r"/api/.*", UnknownApiHandler),
             (r"/-/health", HealthHandler),
             (r"/-/readiness", ReadinessHandler, {"proxy": proxy, "is_draining": is_draining}),

@@ -6,6 +6,8 @@ import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+from tornado.web import RequestHandler
+
 from depproxy import __version__
 from depproxy.access.admin import AdminToken
 from depproxy.access.advice import warnings
@@ -14,15 +16,25 @@ from depproxy.access.tokens import Tokens
 from depproxy.access.users import Users
 from depproxy.app import make_app
 from depproxy.cache.blobs import Blobs
+from depproxy.cache.catalogue import Catalogue
+from depproxy.cache.chores import Chores
 from depproxy.cache.documents import Documents
+from depproxy.cache.housekeeping import Housekeeping
+from depproxy.cache.in_use import InUse
 from depproxy.cache.listings import Listings
+from depproxy.cache.loans import Loans
 from depproxy.cache.manifests import Manifests
+from depproxy.cache.meter import Meter
 from depproxy.cache.missing import Missing
 from depproxy.cache.proxy import DependencyProxy
+from depproxy.cache.purges import Purges
+from depproxy.cache.room import Room
 from depproxy.cache.staleness import Staleness
+from depproxy.cache.trees import Trees
 from depproxy.cache.upstream_choice import UpstreamNames
 from depproxy.config import Config
 from depproxy.handlers.activity import Activity
+from depproxy.handlers.base import BaseHandler
 from depproxy.listening import HttpServer, bind, shown
 from depproxy.logs import log_access
 from depproxy.store.data_dir import open_data_dir
@@ -99,7 +111,8 @@ class Server:
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until ``stop`` is set, then let running requests end."""
         curl = CurlThread()
-        proxy = self._build(curl, self._threads)
+        chores = Chores(self._threads.chores)
+        proxy, trees = self._build(curl, chores)
         http = HttpServer(
             make_app(
                 proxy=proxy,
@@ -107,17 +120,20 @@ class Server:
                 external_url=self._config.external_url,
                 activity=self.activity,
                 is_draining=lambda: self._draining,
-                log_function=log_access,
+                log_function=_finished,
             )
         )
         http.add_sockets(self._sockets)
-        proxy.start()
+        trees.start([group.name for group in self._config.groups.values()])
+        chores.begin(proxy.purges.empty_trash)
         for warning in warnings(self._config):
             _log.warning("%s", warning)
         _log.info("depproxy %s listens on %s", __version__, ", ".join(self.addresses))
         try:
             await stop.wait()
             await self._drain(http, proxy)
+            await chores.end()
+            trees.flush()
         finally:
             curl.stop()
             self._threads.stop()
@@ -140,22 +156,43 @@ class Server:
             Users(file, self._threads.passwords, time.monotonic) if file else None,
         )
 
-    def _build(self, curl: CurlThread, threads: "_Threads") -> DependencyProxy:
-        registries = Registries(self._config.upstreams, curl, USER_AGENT, time.monotonic)
-        documents = Documents(threads.notes, threads.hashing)
+    def _build(self, curl: CurlThread, chores: Chores) -> tuple[DependencyProxy, Trees]:
+        config, threads = self._config, self._threads
+        registries = Registries(config.upstreams, curl, USER_AGENT, time.monotonic)
+        meter = Meter(self._data, time.time)
+        trees = Trees(self._data, chores, meter)
+        in_use = InUse()
+        room = Room(self._data, in_use, threads.disk, config.housekeeping.min_free, chores.stop)
+        documents = Documents(threads.notes, threads.hashing, in_use, meter)
         staleness = Staleness(time.time)
-        return DependencyProxy(
-            self._data,
-            self._config.groups,
-            registries,
-            UpstreamNames(self._config.upstreams),
-            Manifests(documents, Missing(time.monotonic), staleness, threads.notes, time.time),
-            Blobs(threads.disk, threads.hashing, asyncio.sleep),
-            Listings(staleness, threads.notes, time.time),
-            threads.notes,
-            threads.chores,
-            self._config.mirror.group,
+        missing = Missing(time.monotonic)
+        housekeeping = Housekeeping(
+            config.housekeeping, config.groups, trees.get, in_use, room, chores, time.time
         )
+        chores.spawn(housekeeping.run())
+        proxy = DependencyProxy(
+            config.groups,
+            config.mirror.group,
+            UpstreamNames(config.upstreams),
+            registries,
+            trees,
+            manifests=Manifests(documents, missing, staleness, threads.notes, time.time),
+            blobs=Blobs(
+                threads.disk,
+                threads.hashing,
+                asyncio.sleep,
+                in_use,
+                room,
+                Loans(self._data, config.groups, threads.notes),
+                meter,
+                time.time,
+            ),
+            listings=Listings(staleness, threads.notes, time.time),
+            purges=Purges(self._data, trees.get, in_use, threads.notes, chores),
+            catalogue=Catalogue(trees, registries, meter, threads.notes),
+            meter=meter,
+        )
+        return proxy, trees
 
     async def _drain(self, http: HttpServer, proxy: DependencyProxy) -> None:
         """Refuse new connections, let what runs end, in ``shutdown_timeout`` altogether."""
@@ -168,3 +205,10 @@ class Server:
         await proxy.stop(max(0.0, deadline - time.monotonic()))
         await self.activity.wait_for_silence(_LAST_WORDS)
         await http.close_all_connections()
+
+
+def _finished(handler: RequestHandler) -> None:
+    """What is due when a request has been answered."""
+    log_access(handler)
+    if isinstance(handler, BaseHandler):
+        handler.account()

@@ -122,7 +122,7 @@ class RunningServer:
         """Wait until the background walk after a start has ended."""
         while True:
             trees = self._server.trees()
-            if trees and all(tree.census.totals().exact for tree in trees):
+            if trees and all(tree.holdings.is_exact for tree in trees):
                 return
             time.sleep(0.001)
 

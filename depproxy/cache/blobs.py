@@ -5,17 +5,23 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from depproxy.cache.far_range import FAR, FarRange
-from depproxy.cache.fill import Fill, State
+from depproxy.cache.fill import Fill, Inflow, State
+from depproxy.cache.in_use import InUse
+from depproxy.cache.loans import Loans
+from depproxy.cache.meter import Meter
+from depproxy.cache.room import Room
 from depproxy.cache.source import Source
 from depproxy.cache.status import CacheStatus
-from depproxy.errors import BlobUnknown, StoreError, UpstreamError
+from depproxy.errors import BlobUnknown, StoreError, StoreFull, UpstreamError
 from depproxy.oci.digest import Digest
 from depproxy.oci.ranges import ByteRange
 from depproxy.store.blobs import OpenBlob, SealBroken
 from depproxy.store.tree import Tree
+
+T = TypeVar("T")
 
 
 class BlobStream(Protocol):
@@ -37,16 +43,27 @@ class BlobStream(Protocol):
     def close(self) -> None: ...
 
 
+Leave = Callable[[int | None], None]
+"""Told when a reader ends, with the blob's size in bytes, if it is known."""
+
+
 class _Stored:
     """A blob on disk."""
 
     status = CacheStatus.HIT
 
-    def __init__(self, blob: OpenBlob) -> None:
+    def __init__(self, blob: OpenBlob, leave: Leave) -> None:
         self.size: int | None = blob.size
+        self._blob = blob
         self._end = blob.size
+        self._leave: Leave | None = leave
         self.read = blob.read
-        self.close = blob.close
+
+    def close(self) -> None:
+        self._blob.close()
+        if self._leave:
+            leave, self._leave = self._leave, None
+            leave(self._end)
 
     async def readable_to(self, offset: int) -> int:
         return max(offset, self._end)
@@ -55,26 +72,24 @@ class _Stored:
 class _Following:
     """A blob that is on its way."""
 
-    def __init__(self, fill: Fill, status: CacheStatus) -> None:
+    def __init__(self, fill: Fill, size: int | None, status: CacheStatus, leave: Leave) -> None:
+        """``fill`` is held already."""
         self.status = status
-        self.size: int | None = None
+        self.size = size
         self._fill = fill
-        self._open = True
-        fill.hold()
+        self._leave: Leave | None = leave
         self.readable_to = fill.readable_to
         self.read = fill.read
-
-    async def wait_for_size(self) -> None:
-        self.size = await self._fill.size()
 
     def is_far(self, start: int) -> bool:
         """Whether the fill is a long way from an offset."""
         return start - self._fill.written > FAR
 
     def close(self) -> None:
-        if self._open:
-            self._open = False
+        if self._leave:
+            leave, self._leave = self._leave, None
             self._fill.release()
+            leave(self._fill.known_size)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,11 +111,24 @@ class Blobs:
     """All blobs of all groups, and the fills under way: one for each blob of a generation."""
 
     def __init__(
-        self, disk: Executor, hashing: Executor, pause: Callable[[float], Awaitable[None]]
+        self,
+        disk: Executor,
+        hashing: Executor,
+        pause: Callable[[float], Awaitable[None]],
+        in_use: InUse,
+        room: Room,
+        loans: Loans,
+        meter: Meter,
+        wall_clock: Callable[[], float],
     ) -> None:
         self._disk = disk
         self._hashing = hashing
         self._pause = pause
+        self._in_use = in_use
+        self._room = room
+        self._loans = loans
+        self._meter = meter
+        self._now = wall_clock
         self._running: dict[tuple[Tree, Digest], _Running] = {}
 
     async def open(self, source: Source, digest: Digest) -> BlobStream:
@@ -108,25 +136,54 @@ class Blobs:
 
         Raises `BlobUnknown`, `NameUnknown`, `UpstreamError`, `StoreError`.
         """
+        leave = partial(self._left, source, digest)
+        self._in_use.enter(source.tree, digest)  # from now on nobody takes it away
+        try:
+            stream = await self._open(source, digest, leave)
+        except BaseException:
+            leave(None)
+            raise
+        source.tree.blobs.note_use(digest, self._now())
+        return stream
+
+    async def _open(self, source: Source, digest: Digest, leave: Leave) -> BlobStream:
+        has_borrowed = has_sought_room = False
+        key = (source.tree, digest)
         while True:
             stored = await self._stored(source, digest)
             if stored:
-                return _Stored(stored)
-            running = self._running.get((source.tree, digest))
-            status = _joining(running)
-            running = running or self._start(source, digest)
-            stream = _Following(running.fill, status)
-            try:
-                await stream.wait_for_size()
-                return stream
-            except UpstreamError as exc:
-                stream.close()
-                if not running.source.concerns(exc, source):
+                return _Stored(stored, leave)
+            if not has_borrowed and key not in self._running:
+                has_borrowed = True
+                if await self._loans.borrow(source, digest):
                     continue
-                raise source.told(exc, BlobUnknown) from exc
-            except BaseException:
-                stream.close()
-                raise
+            running = self._running.get(key)
+            status = _joining(running)
+            fill: Fill | None = None
+            try:
+                running = running or self._start(source, digest)
+                fill = running.fill
+                return await _followed(fill, status, leave)
+            except StoreFull:
+                wanted = fill.told_size if fill else None
+                if has_sought_room or not await self._room.seek(wanted or 0):
+                    raise
+                has_sought_room = True
+            except UpstreamError as exc:
+                if running is None or running.source.concerns(exc, source):
+                    raise source.told(exc, BlobUnknown) from exc
+
+    def _left(self, source: Source, digest: Digest, size: int | None) -> None:
+        """Somebody is done with a blob. One that is larger than the group may be went through for
+        those who wanted it, and goes with the last of them."""
+        self._in_use.leave(source.tree, digest)
+        self._drop_if_oversized(source, digest, size)
+
+    def _drop_if_oversized(self, source: Source, digest: Digest, size: int | None) -> None:
+        limit = source.group.max_size
+        is_used = self._in_use.is_used(source.tree, digest)
+        if not is_used and size is not None and limit is not None and size > limit:
+            self._disk.submit(source.tree.remove_blob, digest)
 
     async def open_range(
         self, source: Source, digest: Digest, stream: BlobStream, asked: ByteRange
@@ -135,7 +192,9 @@ class Blobs:
         get there soon. The one that is not returned is closed."""
         if not isinstance(stream, _Following) or not stream.is_far(asked.start) or not stream.size:
             return stream
-        fetch = partial(source.registry.fetch_range, source.repository.image, digest)
+        fetch = self._metered(
+            source, partial(source.registry.fetch_range, source.repository.image, digest)
+        )
         try:
             spool = source.tree.spool()
             far = FarRange(spool, asked, stream.size, source.registry.name, fetch)
@@ -169,6 +228,8 @@ class Blobs:
 
     async def finish(self, patience: float) -> None:
         """Wait ``patience`` seconds for fills that only have to be stored; give up on the rest."""
+        await self._loans.stop()
+        await self._room.stop()
         storing = [r.task for r in self._running.values() if r.fill.state is State.VERIFIED]
         if storing:
             await asyncio.wait(storing, timeout=patience)
@@ -185,32 +246,67 @@ class Blobs:
             loop = asyncio.get_running_loop()
             blob = await loop.run_in_executor(self._hashing, blobs.recheck, digest)
             if blob is None:
-                source.tree.census.remove(digest)
+                source.tree.holdings.remove_blob(digest)
             return blob
 
     def _start(self, source: Source, digest: Digest) -> _Running:
         registry, image = source.registry, source.repository.image
         fill = Fill(
             source.tree.begin(digest),
-            fetch=partial(registry.fetch_blob, image, digest),
+            fetch=self._metered(source, partial(registry.fetch_blob, image, digest)),
             measure=partial(registry.ask_blob_size, image, digest),
             upstream=registry.name,
             disk=self._disk,
             hashing=self._hashing,
             pause=self._pause,
-            verified=partial(source.tree.census.add_blob, digest),
+            verified=partial(source.tree.holdings.add_blob, digest),
         )
         task = asyncio.get_running_loop().create_task(self._run(fill, source, digest))
         running = self._running[source.tree, digest] = _Running(fill, source, task)
         return running
 
     async def _run(self, fill: Fill, source: Source, digest: Digest) -> None:
+        self._in_use.begin_write(source.tree, digest)
         try:
+            self._room.seek_soon()
             await fill.run()
             if fill.state is not State.STORED:
-                source.tree.census.remove(digest)
+                source.tree.holdings.remove_blob(digest)
         finally:
             del self._running[source.tree, digest]
+            self._in_use.end_write(source.tree, digest)
+            self._drop_if_oversized(source, digest, fill.known_size)
+
+    def _metered(
+        self, source: Source, fetch: Callable[[T, Inflow], Awaitable[None]]
+    ) -> Callable[[T, Inflow], Awaitable[None]]:
+        """``fetch``, with what it brings counted for the group."""
+        count = partial(self._meter.fetched, source.group.name)
+        return lambda what, inflow: fetch(what, _Metered(inflow, count))
+
+
+class _Metered:
+    """An inflow whose bytes are counted."""
+
+    def __init__(self, inflow: Inflow, count: Callable[[int], None]) -> None:
+        self._inflow = inflow
+        self._count = count
+        self.begin = inflow.begin
+
+    def write(self, data: memoryview, /) -> None:
+        self._count(len(data))
+        self._inflow.write(data)
+
+
+async def _followed(fill: Fill, status: CacheStatus, leave: Leave) -> _Following:
+    """A fill as its reader sees it, as soon as headers may be sent. Raises why it failed."""
+    fill.hold()
+    try:
+        size = await fill.size()
+    except BaseException:
+        fill.release()
+        raise
+    return _Following(fill, size, status, leave)
 
 
 def _joining(running: _Running | None) -> CacheStatus:

@@ -9,6 +9,8 @@ from typing import TypeVar
 
 from depproxy.cache import tags
 from depproxy.cache.flights import Flights
+from depproxy.cache.in_use import InUse
+from depproxy.cache.meter import Meter
 from depproxy.cache.source import Source
 from depproxy.cache.status import CacheStatus
 from depproxy.errors import ContentMismatch, ManifestRefused, StoreError, UpstreamError
@@ -48,9 +50,11 @@ class _Fetched:
 class Documents:
     """The manifest documents of all groups."""
 
-    def __init__(self, notes: Executor, hashing: Executor) -> None:
+    def __init__(self, notes: Executor, hashing: Executor, in_use: InUse, meter: Meter) -> None:
         self._notes = notes
         self._hashing = hashing
+        self._in_use = in_use
+        self._meter = meter
         self._fetches: Flights[_Fetched] = Flights()
 
     async def stored(self, source: Source, digest: Digest) -> Document | None:
@@ -63,7 +67,7 @@ class Documents:
             descriptor = await self._recognise(source, digest, body)
             if descriptor is None:
                 return None
-            await self._make_known(source, descriptor)
+            await self._make_known(source, descriptor, body)
         return Document(descriptor, body, CacheStatus.HIT)
 
     async def fetch(self, source: Source, digest: Digest) -> Document:
@@ -81,7 +85,7 @@ class Documents:
             document = fetched.document
             if document.status is CacheStatus.STORED:
                 if not fetched.source.is_same_image(source):
-                    await self._make_known(source, document.descriptor)
+                    await self._make_known(source, document.descriptor, document.body)
                 if running:
                     return Document(document.descriptor, document.body, CacheStatus.COLLAPSED)
             return document
@@ -99,9 +103,10 @@ class Documents:
         Raises `ManifestRefused`, and `ContentMismatch` where the bytes are not what the digest
         names.
         """
+        self._meter.fetched(source.group.name, len(answer.body))
         descriptor = _judged(source, answer, digest)
         try:
-            await self._on_thread(self._write, source, descriptor, answer.body)
+            await self._protected(self._write, source, descriptor, answer.body)
         except StoreError as exc:
             _log.warning("the manifest %s was not kept: %s", descriptor.digest, exc)
             return Document(descriptor, answer.body, CacheStatus.MISS)
@@ -122,7 +127,7 @@ class Documents:
             recheck = source.tree.blobs.recheck
             blob = await loop.run_in_executor(self._hashing, recheck, digest)
             if blob is None:
-                source.tree.census.remove(digest)
+                source.tree.holdings.remove_blob(digest)
         if blob is None:
             return None
         with blob:
@@ -157,22 +162,34 @@ class Documents:
     def _write(self, source: Source, descriptor: Descriptor, body: bytes) -> None:
         """Body first, then what points to it."""
         tree, repository, digest = source.tree, source.repository, descriptor.digest
-        tree.store(digest, body)
-        tree.census.add_blob(digest, descriptor.size)
+        if not tree.blobs.is_there(digest):
+            tree.store(digest, body)
+            tree.holdings.add_blob(digest, descriptor.size)
+        tree.holdings.learn(digest, body)
         tree.pointers.write_digest(repository, descriptor)
-        tree.census.add_manifest(digest)
         for tag in tree.pointers.tags_announcing(repository, digest):
             tree.pointers.update_tag(repository, tag, lambda old: tags.arrived(old, digest))
 
-    async def _make_known(self, source: Source, descriptor: Descriptor) -> None:
+    async def _make_known(self, source: Source, descriptor: Descriptor, body: bytes) -> None:
         """Let this image know the manifest too."""
-        write = source.tree.pointers.write_digest
         try:
-            await self._on_thread(write, source.repository, descriptor)
+            await self._protected(self._write, source, descriptor, body)
         except StoreError as exc:
             _log.warning("%s cannot be noted: %s", descriptor.digest, exc)
-        else:
-            source.tree.census.add_manifest(descriptor.digest)
+
+    async def _protected(
+        self,
+        write: Callable[[Source, Descriptor, bytes], None],
+        source: Source,
+        descriptor: Descriptor,
+        body: bytes,
+    ) -> None:
+        """Write while nobody takes the body away: nothing leads to it before its pointer does."""
+        self._in_use.begin_write(source.tree, descriptor.digest)
+        try:
+            await self._on_thread(write, source, descriptor, body)
+        finally:
+            self._in_use.end_write(source.tree, descriptor.digest)
 
     async def _on_thread(self, work: Callable[..., T], *arguments: object) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._notes, work, *arguments)

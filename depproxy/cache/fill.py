@@ -181,6 +181,11 @@ class Fill:
         """Bytes of the blob, if they are known yet."""
         return self._size
 
+    @property
+    def told_size(self) -> int | None:
+        """Bytes that the upstream says it has, also where there was no room for them."""
+        return self._partial.size
+
     def _raise_if_failed(self) -> None:
         if self.error is not None:
             raise self.error

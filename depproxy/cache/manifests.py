@@ -26,7 +26,7 @@ from depproxy.errors import (
 from depproxy.oci.digest import Digest
 from depproxy.oci.manifest import Descriptor
 from depproxy.oci.names import Tag
-from depproxy.store.pointers import TagPointer
+from depproxy.store.pointer_format import TagPointer
 from depproxy.upstream.registry import ManifestDocument
 
 _log = logging.getLogger(__name__)
@@ -73,6 +73,9 @@ class Manifests:
 
         Raises `ManifestUnknown`, `NameUnknown`, `UpstreamError`.
         """
+        return self._handed_out(source, digest, await self._by_digest(source, digest, with_body))
+
+    async def _by_digest(self, source: Source, digest: Digest, with_body: bool) -> Manifest:
         stored = await self._documents.stored(source, digest)
         if stored:
             return _whole(stored)
@@ -100,6 +103,9 @@ class Manifests:
 
         Raises `ManifestUnknown`, `NameUnknown`, `UpstreamError`.
         """
+        return self._handed_out(source, tag, await self._by_tag(source, tag, with_body))
+
+    async def _by_tag(self, source: Source, tag: Tag, with_body: bool) -> Manifest:
         pointer = await self._read_pointer(source, tag)
         at_hand = await self._at_hand(source, pointer)
         if at_hand and pointer and self._is_fresh(source, tag, pointer):
@@ -117,6 +123,11 @@ class Manifests:
             )
         except UpstreamError as exc:
             raise source.told(exc, ManifestUnknown) from exc
+
+    def _handed_out(self, source: Source, reference: Tag | Digest, manifest: Manifest) -> Manifest:
+        digest = manifest.descriptor.digest
+        source.tree.times.pull(source.repository, reference, digest, self._now())
+        return manifest
 
     async def _told(self, source: Source, tag: Tag, with_body: bool) -> Manifest:
         """Where there is nothing to fall back to."""

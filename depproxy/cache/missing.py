@@ -7,7 +7,7 @@ from weakref import WeakKeyDictionary
 from depproxy.cache.source import Source
 from depproxy.oci.digest import Digest
 from depproxy.oci.names import Tag
-from depproxy.store.pointers import Repository
+from depproxy.store.repository import Repository
 from depproxy.store.tree import Tree
 
 _MAX_KEPT = 10_000

@@ -13,7 +13,7 @@ from depproxy.errors import (
     UpstreamNotFound,
     UpstreamRefused,
 )
-from depproxy.store.pointers import Repository
+from depproxy.store.repository import Repository
 from depproxy.store.tree import Tree
 from depproxy.upstream.registry import Registry
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from depproxy.oci.digest import Digest
 from depproxy.oci.manifest import Descriptor
-from depproxy.store.pointers import TagPointer
+from depproxy.store.pointer_format import TagPointer
 
 
 def announced(pointer: TagPointer | None, newest: Descriptor, on_disk: bool) -> TagPointer:

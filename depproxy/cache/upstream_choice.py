@@ -70,6 +70,16 @@ class UpstreamNames:
             )
         return Choice(upstream, _canonical(upstream, image))
 
+    def choose_stored(self, group: GroupConfig, name: str) -> Choice:
+        """As `choose`, also for an image of an upstream that the group no longer has: what is on
+        disk can still be named. Raises `NameInvalid`."""
+        try:
+            return self.choose(group, name, None, ())
+        except NameUnknown:
+            host, _, image = name.partition("/")
+            upstream = self.owner(host) or host
+            return Choice(upstream, _canonical(upstream, image))
+
     def _known(self, group: GroupConfig, host: str) -> str:
         upstream = self.owner(host)
         if upstream is None or upstream not in group.upstreams:

@@ -1,7 +1,114 @@
-"""What all commands share."""
+"""What all commands share: how they fail, what they print, and how they show that they work."""
 
-from depproxy.errors import DepproxyError
+import json
+import sys
+import time
+from argparse import ArgumentParser, Namespace
+from types import TracebackType
+from typing import Self
+
+from tqdm import tqdm
+
+from depproxy.config import Config
+from depproxy.errors import DepproxyError, StoreError
+from depproxy.oci.digest import Digest, parse_reference
+from depproxy.oci.names import GroupName, Tag
+from depproxy.store.data_dir import DataDir, look_into_data_dir
+
+EXIT_FOUND = 3
+"""`verify` has found something wrong, and removed it."""
+
+_LINE_EVERY = 5.0
+"""Seconds between two lines of progress where no terminal shows a bar."""
+
+_UNITS = ("B", "kB", "MB", "GB", "TB")
 
 
 class CommandFailed(DepproxyError):
     """A command cannot do what it was asked to; the text says why."""
+
+
+class Progress:
+    """How far a long command is: a bar on a terminal, a line now and then elsewhere; both on
+    standard error."""
+
+    def __init__(self, what: str, total: int) -> None:
+        """``total`` in bytes."""
+        self._what = what
+        self._total = total
+        self._done = 0
+        self._next_line = time.monotonic() + _LINE_EVERY
+        self._bar = tqdm(
+            desc=what,
+            total=total,
+            unit="B",
+            unit_scale=True,
+            file=sys.stderr,
+            disable=not sys.stderr.isatty(),
+            leave=False,
+        )
+
+    def advance(self, size: int) -> None:
+        """So many bytes more."""
+        self._done += size
+        self._bar.update(size)
+        if self._bar.disable and time.monotonic() >= self._next_line:
+            self._next_line = time.monotonic() + _LINE_EVERY
+            print(f"{self._what}: {shown(self._done)} of {shown(self._total)}", file=sys.stderr)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._bar.close()
+
+
+def add_json(parser: ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+
+
+def tell(options: Namespace, document: object, *lines: str) -> None:
+    """Print a result, for machines or for people."""
+    print(json.dumps(document, indent=1) if options.json else "\n".join(lines))
+
+
+def shown(size: float) -> str:
+    """Bytes for people: ``1.2 GB``."""
+    for unit in _UNITS:
+        if size < 1000 or unit == _UNITS[-1]:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    raise AssertionError("the last unit takes all")
+
+
+def open_data(config: Config) -> DataDir:
+    """The data folder, whether a server works on it or not. Raises `CommandFailed`."""
+    try:
+        return look_into_data_dir(config.data_dir)
+    except StoreError as exc:
+        raise CommandFailed(f"there is no data folder {config.data_dir} to look into") from exc
+
+
+def known_group(config: Config, data: DataDir, name: str) -> GroupName:
+    """A group that the configuration names, or that has a cache. Raises `CommandFailed`."""
+    group = GroupName(name)
+    if group in config.groups or group in data.groups():
+        return group
+    known = ", ".join(sorted({*config.groups, *data.groups()})) or "none"
+    raise CommandFailed(f"there is no group {name!r}; known are: {known}")
+
+
+def split_image(text: str) -> tuple[str, Tag | Digest | None]:
+    """``IMAGE``, ``IMAGE:TAG`` or ``IMAGE@DIGEST``. Raises `InvalidRequest`."""
+    name, at, digest = text.partition("@")
+    if at:
+        return name, Digest.parse(digest)
+    image, colon, tag = text.rpartition(":")
+    if colon and "/" not in tag:
+        return image, parse_reference(tag)
+    return text, None

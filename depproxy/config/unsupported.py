@@ -6,21 +6,14 @@ from typing import Any
 
 from depproxy.config.model import (
     Config,
-    GroupConfig,
-    HousekeepingConfig,
     MetricsConfig,
     TlsConfig,
 )
 from depproxy.config.section import Problems
 
-_GROUP = (
-    "expire_after",
-    "max_size",
-)
 _WHOLE: dict[str, type[Any]] = {
     "tls": TlsConfig,
     "metrics": MetricsConfig,
-    "housekeeping": HousekeepingConfig,
 }
 
 
@@ -33,8 +26,6 @@ def report_unsupported(config: Config, problems: Problems) -> None:
     for key, kind in _WHOLE.items():
         names = tuple(field.name for field in fields(kind))
         _compare(key, getattr(config, key), kind(), names, problems)
-    for name, group in config.groups.items():
-        _compare(f"groups.{name}", group, GroupConfig(group.name), _GROUP, problems)
 
 
 def _compare(

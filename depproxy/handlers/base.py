@@ -116,6 +116,9 @@ class BaseHandler(RequestHandler):
             return "the server failed; its log says why"
         return http.client.responses.get(status, "the request failed").lower()
 
+    def account(self) -> None:
+        """Called once, when the answer has ended: for what is counted."""
+
     def cut(self) -> None:
         """Close the connection under an answer that cannot be completed."""
         self._finished = True
@@ -166,7 +169,8 @@ class ApiErrors(BaseHandler):
 
     def render_error(self, status: int, code: str, message: str) -> None:
         what = "Group " if self._is_about_group else ""
-        self.answer(status, what + http.client.responses.get(status, "Error"))
+        details = {"error": message} if status == 400 else {}
+        self.answer(status, what + http.client.responses.get(status, "Error"), **details)
 
 
 class UnknownHandler(BaseHandler):

@@ -88,6 +88,7 @@ class BlobHandler(ImageHandler):
                 self.write(piece)
                 await self.flush()
                 offset += len(piece)
+                self.sent += len(piece)
                 turn += len(piece)
                 if turn >= _TURN:
                     turn = 0

@@ -29,4 +29,5 @@ class ManifestHandler(ImageHandler):
             self.set_status(304)
         elif with_body and manifest.body is not None:
             self.write(manifest.body)
+            self.sent = len(manifest.body)
         self.finish()

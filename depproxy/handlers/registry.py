@@ -16,7 +16,7 @@ from depproxy.handlers.conditional import etag
 from depproxy.handlers.identity import bearer_challenge, presented
 from depproxy.handlers.paths import RegistryPath, parse_registry_path
 from depproxy.oci.digest import Digest
-from depproxy.oci.names import ImageName
+from depproxy.oci.names import GroupName, ImageName
 
 _UNSAFE_IN_WARNING = str.maketrans({'"': "'", "\\": "/", "\r": " ", "\n": " "})
 
@@ -64,6 +64,9 @@ class ImageHandler(GuardedHandler, ProxyHandler):
     def initialize(self, gate: Gate, external_url: str, proxy: DependencyProxy) -> None:  # type: ignore[override]
         super().initialize(gate, external_url)
         self.proxy = proxy
+        self.sent = 0
+        self._group: GroupName | None = None
+        self._status: CacheStatus | None = None
         self._external_host = urlsplit(external_url).netloc
         self._namespace = ""
 
@@ -90,9 +93,12 @@ class ImageHandler(GuardedHandler, ProxyHandler):
         if ns and not is_own_host(ns, own_hosts):
             self._namespace = self.proxy.upstream_named(ns) or ""
         if self.target.group is None:
-            return self.proxy.mirrored(image, ns, own_hosts)
-        group = self.proxy.group(self.target.group)
-        return self.proxy.source(group, image, ns, own_hosts)
+            source = self.proxy.mirrored(image, ns, own_hosts)
+        else:
+            group = self.proxy.group(self.target.group)
+            source = self.proxy.source(group, image, ns, own_hosts)
+        self._group = source.group.name
+        return source
 
     @property
     def asked_namespace(self) -> str | None:
@@ -103,6 +109,12 @@ class ImageHandler(GuardedHandler, ProxyHandler):
     def render_error(self, status: int, code: str, message: str) -> None:
         self.tell_namespace()
         super().render_error(status, code, message)
+
+    def account(self) -> None:
+        """Hits and misses are answers with a manifest, a blob, or its head."""
+        if self._status is not None and self._group is not None:
+            is_hit = self._status is CacheStatus.HIT
+            self.proxy.meter.answered(self._group, is_hit=is_hit, served=self.sent)
 
     def tell_namespace(self) -> None:
         """Whose image this is, for those who asked for a registry by ``ns``."""
@@ -119,6 +131,7 @@ class ImageHandler(GuardedHandler, ProxyHandler):
         self, digest: Digest, media_type: str, size: int | None, status: CacheStatus
     ) -> None:
         """The headers that manifests and blobs carry."""
+        self._status = status
         self.tell_namespace()
         self.set_header("Docker-Content-Digest", digest)
         self.set_header("Content-Type", media_type)

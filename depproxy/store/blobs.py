@@ -8,7 +8,14 @@ from types import TracebackType
 from typing import Self
 
 from depproxy.oci.digest import Digest
-from depproxy.store.files import Directory, translated, unlink_quietly
+from depproxy.store.files import (
+    Directory,
+    exists,
+    make_directories,
+    settle,
+    translated,
+    unlink_quietly,
+)
 from depproxy.store.seal import is_sealed, seal
 
 _PIECE = 1024 * 1024
@@ -64,6 +71,67 @@ class Blobs:
         self._tree = tree
         self._rechecking = threading.Lock()
         self._right: OrderedDict[Digest, tuple[int, int, int]] = OrderedDict()
+        self._uses: dict[Digest, float] = {}
+
+    def remove(self, digest: Digest) -> None:
+        """Take a blob's name away."""
+        unlink_quietly(blob_path(digest), self._tree.fd)
+
+    def is_there(self, digest: Digest) -> bool:
+        """Whether a blob has its name."""
+        return exists(blob_path(digest), self._tree.fd)
+
+    def note_use(self, digest: Digest, when: float) -> None:
+        """A blob was pulled, at so many seconds since the epoch."""
+        self._uses[digest] = when
+
+    def last_used(self, digest: Digest) -> float:
+        """When a blob was last pulled, in seconds since the epoch; 0 where it is not there."""
+        try:
+            status = os.stat(blob_path(digest), dir_fd=self._tree.fd)
+        except OSError:
+            return 0.0
+        return max(status.st_atime, self._uses.get(digest, 0.0))
+
+    def flush_uses(self) -> None:
+        """Write to the files when they were last pulled: as access times, which stay when a tree is
+        copied with its times, and which a mount without them does not touch. Blocks."""
+        while self._uses:
+            digest, when = self._uses.popitem()
+            fd = self._open(digest)
+            if fd is None:
+                continue
+            try:
+                os.utime(fd, ns=(int(when * 1e9), os.fstat(fd).st_mtime_ns))
+            except OSError:
+                pass
+            finally:
+                os.close(fd)
+
+    def link(self, digest: Digest, other: "Blobs") -> os.stat_result | None:
+        """Give another tree's blob a name in this one. None where that cannot be: another file
+        system, too many links, gone or altered meanwhile."""
+        path = blob_path(digest)
+        try:
+            blob = other.open(digest)
+        except SealBroken:
+            return None
+        if blob is None:
+            return None
+        with blob:
+            try:
+                make_directories(os.path.dirname(path), self._tree.fd)
+                os.link(path, path, src_dir_fd=other._tree.fd, dst_dir_fd=self._tree.fd)
+            except FileExistsError:
+                pass
+            except OSError:
+                return None
+            settle(path, self._tree.fd)
+            try:
+                named = os.stat(path, dir_fd=self._tree.fd, follow_symlinks=False)
+            except OSError:
+                return None
+            return named if stat.S_ISREG(named.st_mode) else None
 
     def open(self, digest: Digest) -> OpenBlob | None:
         """None where there is no such blob that can be read. Raises `SealBroken`."""
@@ -99,6 +167,29 @@ class Blobs:
             self._take_name(fd, digest)
             os.close(fd)
             return None
+
+    def verify(self, digest: Digest, stop: threading.Event) -> bool | None:
+        """Hash a blob, whatever its seal says; one that is wrong loses its name, one that is right
+        is sealed. None where there is none, it cannot be read, or ``stop`` was set. Blocks."""
+        fd = self._open(digest)
+        if fd is None:
+            return None
+        try:
+            used = os.fstat(fd).st_atime_ns
+            found = hash_file(fd, digest, stop)
+            if stop.is_set():
+                return None
+            is_right = found == digest
+            if not is_right:
+                self._take_name(fd, digest)
+            elif not is_sealed(os.fstat(fd)):
+                seal(fd)
+            os.utime(fd, ns=(used, os.fstat(fd).st_mtime_ns))  # nobody has pulled it
+        except OSError:
+            return None
+        finally:
+            os.close(fd)
+        return is_right
 
     def _open(self, digest: Digest) -> int | None:
         flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -139,11 +230,12 @@ def _identity(status: os.stat_result) -> tuple[int, int, int]:
     return status.st_ino, status.st_mtime_ns, status.st_size
 
 
-def hash_file(fd: int, digest: Digest) -> Digest:
-    """The digest of a whole open file, by ``digest``'s algorithm. Raises OSError."""
+def hash_file(fd: int, digest: Digest, stop: threading.Event | None = None) -> Digest:
+    """The digest of a whole open file, by ``digest``'s algorithm; of nobody knows what, where
+    ``stop`` is set meanwhile. Raises OSError."""
     hasher = digest.hasher()
     offset = 0
-    while piece := os.pread(fd, _PIECE, offset):
+    while not (stop and stop.is_set()) and (piece := os.pread(fd, _PIECE, offset)):
         hasher.update(piece)
         offset += len(piece)
     return Digest(f"{digest.algorithm}:{hasher.hexdigest()}")

@@ -1,8 +1,8 @@
 """The data folder: its lock, its secrets, its groups' trees, and what was purged."""
 
-import contextlib
 import errno
 import fcntl
+import json
 import logging
 import os
 import secrets
@@ -13,12 +13,16 @@ from depproxy.errors import StoreError
 from depproxy.oci.names import GroupName
 from depproxy.store.files import (
     DIRECTORY,
+    delete,
     make_directories,
+    read_file,
     settle,
+    sweep,
     translated,
-    unlink_quietly,
+    walk,
     write_file,
 )
+from depproxy.store.shared import SharedFiles
 from depproxy.store.tree import Tree
 
 _log = logging.getLogger(__name__)
@@ -28,6 +32,10 @@ _SECRET_BYTES = 32
 
 _MAX_SECRET = 4096
 """Bytes of a file that holds one."""
+
+
+_MAX_USAGE = 1024 * 1024
+"""Bytes; 30 days of hours have some 70,000."""
 
 
 class DataDirBusy(StoreError):
@@ -42,6 +50,7 @@ class DataDir:
         self._fd = fd
         self._lock_fd = lock_fd
         self._trees: dict[GroupName, Tree] = {}
+        self._shared = SharedFiles()
         self._guard = threading.Lock()
 
     def secret(self, name: str) -> str:
@@ -80,7 +89,10 @@ class DataDir:
             try:
                 if known and known.is_at(os.stat(path, dir_fd=self._fd)):
                     return known
-                known = Tree(group, os.open(path, DIRECTORY, dir_fd=self._fd), is_new=is_new)
+                fd = os.open(path, DIRECTORY, dir_fd=self._fd)
+                if known:
+                    known.release()  # another process has purged it
+                known = Tree(group, fd, self._shared, is_new=is_new)
                 self._trees[group] = known
                 return known
             except FileNotFoundError:
@@ -91,7 +103,12 @@ class DataDir:
                     break
             except OSError:
                 break
-        return Tree(group, -1)
+        return Tree(group, -1, self._shared)
+
+    def known_tree(self, group: GroupName) -> Tree | None:
+        """The group's tree if it was asked for before; not made, and not looked at."""
+        with self._guard:
+            return self._trees.get(group)
 
     def sync_tree(self, group: GroupName) -> None:
         """Make a new tree's name durable. Blocks; failures show when something is stored."""
@@ -105,7 +122,8 @@ class DataDir:
             return list(self._trees.values())
 
     def purge(self, group: GroupName) -> Tree | None:
-        """Take the group's tree away by one rename; None where there was none.
+        """Take the group's tree away by one rename; None where there was none. Call `Tree.release`
+        when it was looked at.
 
         What it held is deleted by `empty_trash`. Raises `StoreError`.
         """
@@ -129,17 +147,48 @@ class DataDir:
 
         A fill that ends meanwhile may still publish into it, hence the repeated tries.
         """
+        sweep("trash", self._fd)  # not what is being written there now
         with translated("what was cleared is deleted"):
-            paths = list((self._path / "trash").iterdir())
+            paths = [path for path in (self._path / "trash").iterdir() if path.is_dir()]
         for path in paths:
             for _ in range(5):
-                _delete(path, stop)
+                delete(str(path), None, stop)
                 if stop.is_set():
                     return
                 if not os.path.lexists(path):
                     break
             else:
                 _log.warning("%s cannot be deleted yet", path)
+
+    def read_usage(self, group: GroupName) -> object:
+        """What `write_usage` has written; None where there is nothing that can be read."""
+        try:
+            return json.loads(read_file(_usage_path(group), self._fd, _MAX_USAGE) or b"null")
+        except (ValueError, RecursionError):
+            return None
+
+    def write_usage(self, group: GroupName, document: object) -> None:
+        """Keep a group's counters, beside its tree: they outlive a purge. Raises `StoreError`."""
+        with translated("counters are written"):
+            make_directories(f"groups/{group}", self._fd)
+            make_directories("trash", self._fd)
+            body = json.dumps(document).encode() + b"\n"
+            write_file(_usage_path(group), body, self._fd, "trash")
+
+    def groups(self) -> list[GroupName]:
+        """The groups that have a tree on disk, whether the configuration names them or not."""
+        found = []
+        for folder, names, _, _ in walk("groups", self._fd):
+            if "-" in names:
+                found.append(GroupName(folder.partition("/")[2]))
+                names.remove("-")
+        return sorted(found)
+
+    def free(self) -> tuple[int, int]:
+        """Bytes that are free on the disk, and all that it has. Raises `StoreError`."""
+        with translated("the disk is examined"):
+            status = os.statvfs(self._fd)
+        return status.f_bavail * status.f_frsize, status.f_blocks * status.f_frsize
 
     def is_readable(self) -> bool:
         """Whether hits can be served."""
@@ -163,8 +212,14 @@ class DataDir:
 
     def close(self) -> None:
         """Let another server have the folder."""
-        os.close(self._lock_fd)
+        if self._lock_fd >= 0:
+            os.close(self._lock_fd)
         os.close(self._fd)
+
+
+def _usage_path(group: GroupName) -> str:
+    """``-`` begins no segment of a group's name."""
+    return f"groups/{group}/-usage.json"
 
 
 def open_data_dir(path: Path) -> DataDir:
@@ -193,6 +248,15 @@ def open_data_dir(path: Path) -> DataDir:
     return DataDir(path, fd, lock_fd)
 
 
+def look_into_data_dir(path: Path) -> DataDir:
+    """Open the folder beside the server that may work on it: for commands.
+
+    Raises `StoreError` where there is none.
+    """
+    with translated(f"the data folder {path} is opened"):
+        return DataDir(path, os.open(path, DIRECTORY), -1)
+
+
 def _open_lock(fd: int) -> int:
     try:
         return os.open("lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600, dir_fd=fd)
@@ -200,21 +264,3 @@ def _open_lock(fd: int) -> int:
         if exc.errno != errno.EROFS:
             raise
         return os.open("lock", os.O_RDONLY | os.O_CLOEXEC, dir_fd=fd)  # hits go on
-
-
-def _delete(path: Path, stop: threading.Event) -> None:
-    """Remove a file or a folder with all that is in it; what cannot be removed stays."""
-    if not path.is_dir() or path.is_symlink():
-        unlink_quietly(str(path))
-        return
-    with contextlib.suppress(FileNotFoundError):  # another purge deletes the same
-        for _, folders, names, folder_fd in os.fwalk(path, topdown=False):
-            for name in names:
-                if stop.is_set():
-                    return
-                unlink_quietly(name, folder_fd)
-            for name in folders:
-                with contextlib.suppress(OSError):
-                    os.rmdir(name, dir_fd=folder_fd)
-    with contextlib.suppress(OSError):
-        path.rmdir()

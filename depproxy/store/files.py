@@ -6,9 +6,10 @@ import fcntl
 import logging
 import os
 import secrets
+import threading
 import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from depproxy.errors import StoreError, StoreFull, StorePurged
 
@@ -103,6 +104,15 @@ def read_file(path: str, dir_fd: int, limit: int) -> bytes | None:
     return data if len(data) <= limit else None
 
 
+def exists(path: str, dir_fd: int) -> bool:
+    """Whether something has this name."""
+    try:
+        os.stat(path, dir_fd=dir_fd, follow_symlinks=False)
+    except OSError:
+        return False
+    return True
+
+
 def create_locked(path: str, dir_fd: int, mode: int = FILE_MODE) -> int:
     """A new file, locked (flock) as long as its descriptor is open: `sweep` spares it.
 
@@ -176,10 +186,34 @@ def unlink_quietly(path: str, dir_fd: int | None = None) -> None:
         pass
 
 
-def walk(top: str, dir_fd: int) -> Iterator[tuple[str, list[str], list[str], int]]:
+def delete(path: str, dir_fd: int | None, stop: threading.Event) -> None:
+    """Remove a file, or a folder with all that is in it, until ``stop`` is set; what cannot be
+    removed stays. Others may delete the same."""
+    try:
+        os.unlink(path, dir_fd=dir_fd)
+        return
+    except FileNotFoundError:
+        return
+    except OSError:
+        pass  # a folder
+    for _, folders, names, folder_fd in walk(path, dir_fd, topdown=False):
+        for name in names:
+            if stop.is_set():
+                return
+            unlink_quietly(name, folder_fd)
+        for name in folders:
+            with suppress(OSError):
+                os.rmdir(name, dir_fd=folder_fd)
+    with suppress(OSError):
+        os.rmdir(path, dir_fd=dir_fd)
+
+
+def walk(
+    top: str, dir_fd: int | None, *, topdown: bool = True
+) -> Iterator[tuple[str, list[str], list[str], int]]:
     """`os.fwalk` below an open directory, passing over whatever is missing or unreadable."""
     try:
-        yield from os.fwalk(top, dir_fd=dir_fd)
+        yield from os.fwalk(top, topdown, dir_fd=dir_fd)
     except OSError:
         return
 

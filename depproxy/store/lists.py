@@ -19,7 +19,7 @@ from depproxy.store.files import (
     write_file,
 )
 from depproxy.store.partial import PARTIALS
-from depproxy.store.pointers import Repository
+from depproxy.store.repository import Repository
 
 MAX_LIST = 8 * 1024 * 1024
 """Bytes of one answer: the longest lists of tags have some 10,000."""

@@ -6,71 +6,48 @@ folder, so that other processes may work on the same tree.
 """
 
 import fcntl
-import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
 
 from depproxy.errors import DigestInvalid
 from depproxy.oci.digest import Digest
-from depproxy.oci.manifest import MEDIA_TYPES, Descriptor
-from depproxy.oci.names import ImageName, Tag
+from depproxy.oci.manifest import Descriptor
+from depproxy.oci.names import Tag
 from depproxy.store.files import (
     DIRECTORY,
     Directory,
     make_directories,
     read_file,
     translated,
+    unlink_quietly,
     walk,
     write_file,
 )
+from depproxy.store.holdings import Holdings
+from depproxy.store.inventory import Reference
 from depproxy.store.partial import PARTIALS
-
-_MAX_POINTER = 4096
-"""Bytes; a pointer has some 500."""
-
-
-@dataclass(frozen=True, slots=True)
-class Repository:
-    """An image of an upstream, as the tree files it."""
-
-    upstream: str
-    image: ImageName
-
-    @property
-    def folder(self) -> str:
-        return f"manifests/{self.upstream}/{self.image}/-"
-
-
-@dataclass(frozen=True, slots=True)
-class TagPointer:
-    """What a tag means.
-
-    ``current`` is the manifest that is on disk, ``announced`` a newer one that the upstream has
-    named and nobody has fetched yet, ``gone`` that the upstream answered 404 since.
-    """
-
-    current: Descriptor | None = None
-    announced: Descriptor | None = None
-    gone: bool = False
-
-    @property
-    def newest(self) -> Descriptor | None:
-        """What the upstream named last."""
-        return self.announced or self.current
+from depproxy.store.pointer_format import (
+    MAX_POINTER,
+    TagPointer,
+    decode_digest,
+    decode_tag,
+    encode_digest,
+    encode_tag,
+)
+from depproxy.store.repository import Repository
 
 
 class Pointers:
     """The pointers below one tree's directory."""
 
-    def __init__(self, tree: Directory) -> None:
+    def __init__(self, tree: Directory, holdings: Holdings) -> None:
         self._tree = tree
+        self._holdings = holdings
 
     def read_tag(self, repository: Repository, tag: Tag) -> TagPointer | None:
         """None where there is no pointer, or none that can be read."""
-        return _decode(read_file(_tag_path(repository, tag), self._tree.fd, _MAX_POINTER))
+        return decode_tag(read_file(tag_path(repository, tag), self._tree.fd, MAX_POINTER))
 
     def swap_tag(
         self, repository: Repository, tag: Tag, old: TagPointer | None, new: TagPointer
@@ -79,12 +56,17 @@ class Pointers:
 
         Raises `StoreError`.
         """
-        path = _tag_path(repository, tag)
+        path = tag_path(repository, tag)
         with translated("a tag's pointer is written"), self._locked(os.path.dirname(path)):
             if self.read_tag(repository, tag) != old:
                 return False
             if old != new:
-                write_file(path, _encode(new), self._tree.fd, PARTIALS)
+                write_file(path, encode_tag(new), self._tree.fd, PARTIALS)
+                means = new.current or new.announced
+                assert means, "a pointer points"
+                self._holdings.set_tag(
+                    Reference(repository, tag, means, self._written(path), new.gone)
+                )
             return True
 
     def update_tag(
@@ -124,18 +106,25 @@ class Pointers:
 
     def read_digest(self, repository: Repository, digest: Digest) -> Descriptor | None:
         """What this image knows of a manifest; None where it does not know it."""
-        return _decode_digest(
-            read_file(_digest_path(repository, digest), self._tree.fd, _MAX_POINTER), digest
+        return decode_digest(
+            read_file(digest_path(repository, digest), self._tree.fd, MAX_POINTER), digest
         )
 
     def write_digest(self, repository: Repository, descriptor: Descriptor) -> None:
         """Let an image know a manifest that is on disk. Raises `StoreError`."""
         if self.read_digest(repository, descriptor.digest) == descriptor:
             return
-        path = _digest_path(repository, descriptor.digest)
-        body = _json({"digest": descriptor.digest, **_described("", descriptor)})
+        path = digest_path(repository, descriptor.digest)
+        body = encode_digest(descriptor)
         with translated("a digest's pointer is written"), self._locked(os.path.dirname(path)):
             write_file(path, body, self._tree.fd, PARTIALS)
+            self._holdings.set_digest(
+                Reference(repository, descriptor.digest, descriptor, self._written(path))
+            )
+
+    def _written(self, path: str) -> float:
+        """When a pointer was written, in seconds since the epoch."""
+        return os.stat(path, dir_fd=self._tree.fd).st_mtime
 
     def find_digest(self, digest: Digest) -> Descriptor | None:
         """What any image of this tree knows of a manifest. Walks all images: for rare cases."""
@@ -143,85 +132,73 @@ class Pointers:
         for folder, names, _, folder_fd in walk("manifests", self._tree.fd):
             if os.path.basename(folder) == "-":
                 names.clear()
-                found = _decode_digest(read_file(tail, folder_fd, _MAX_POINTER), digest)
+                found = decode_digest(read_file(tail, folder_fd, MAX_POINTER), digest)
                 if found:
                     return found
         return None
 
+    def remove_unreadable(self) -> Iterator[str]:
+        """Take away pointers that nobody can read; yields their paths, relative to the tree."""
+        for folder, _, names, folder_fd in walk("manifests", self._tree.fd):
+            if "/-/tags" not in folder and "/-/digests/" not in folder:
+                continue
+            for name in names:
+                if name.endswith(".json") and not _is_readable(folder, name, folder_fd):
+                    with self._locked(folder):
+                        if not _is_readable(folder, name, folder_fd):
+                            unlink_quietly(name, folder_fd)
+                            yield f"{folder}/{name}"
+
     @contextmanager
-    def _locked(self, folder: str) -> Iterator[None]:
-        make_directories(PARTIALS, self._tree.fd)
-        make_directories(folder, self._tree.fd)
-        fd = os.open(folder, DIRECTORY, dir_fd=self._tree.fd)
+    def locked(self, repository: Repository) -> Iterator[None]:
+        """Keep everybody else from writing pointers of an image: by a lock of the folder around
+        its own, which stays where it is when the image is taken away. Raises `StoreError`."""
+        with translated("an image is locked"):
+            fd = self._lock(repository.folder)
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX)
             yield
         finally:
             os.close(fd)
 
+    @contextmanager
+    def _locked(self, folder: str) -> Iterator[None]:
+        """As `locked`, for whoever writes into one of the image's folders. Raises OSError."""
+        fd = self._lock(folder[: folder.index("/-") + 2])
+        try:
+            make_directories(PARTIALS, self._tree.fd)
+            make_directories(folder, self._tree.fd)
+            yield
+        finally:
+            os.close(fd)
 
-def _tag_path(repository: Repository, tag: Tag) -> str:
+    def _lock(self, image_folder: str) -> int:
+        around = os.path.dirname(image_folder)
+        make_directories(around, self._tree.fd)
+        fd = os.open(around, DIRECTORY, dir_fd=self._tree.fd)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX)
+        except BaseException:
+            os.close(fd)
+            raise
+        return fd
+
+
+def _is_readable(folder: str, name: str, folder_fd: int) -> bool:
+    data = read_file(name, folder_fd, MAX_POINTER)
+    if folder.endswith("/tags"):
+        return decode_tag(data) is not None
+    try:
+        digest = Digest.parse(f"{os.path.basename(folder)}:{name.removesuffix('.json')}")
+    except DigestInvalid:
+        return False
+    return decode_digest(data, digest) is not None
+
+
+def tag_path(repository: Repository, tag: Tag) -> str:
+    """Relative to the tree."""
     return f"{repository.folder}/tags/{tag}.json"
 
 
-def _digest_path(repository: Repository, digest: Digest) -> str:
+def digest_path(repository: Repository, digest: Digest) -> str:
+    """Relative to the tree."""
     return f"{repository.folder}/digests/{digest.algorithm}/{digest.hex}.json"
-
-
-def _encode(pointer: TagPointer) -> bytes:
-    current, announced = pointer.current, pointer.announced
-    return _json(
-        {
-            "digest": current.digest if current else None,
-            **_described("", current),
-            "announced": announced.digest if announced else None,
-            **_described("announced_", announced),
-            "gone": pointer.gone,
-        }
-    )
-
-
-def _described(prefix: str, descriptor: Descriptor | None) -> dict[str, Any]:
-    return {
-        f"{prefix}media_type": descriptor.media_type if descriptor else None,
-        f"{prefix}size": descriptor.size if descriptor else None,
-    }
-
-
-def _decode(data: bytes | None) -> TagPointer | None:
-    document = _document(data)
-    if document is None:
-        return None
-    current = _descriptor(document, "digest", "")
-    announced = _descriptor(document, "announced", "announced_")
-    gone = document.get("gone") is True
-    return TagPointer(current, announced, gone) if current or announced else None
-
-
-def _decode_digest(data: bytes | None, digest: Digest) -> Descriptor | None:
-    document = _document(data)
-    found = _descriptor(document, "digest", "") if document else None
-    return found if found and found.digest == digest else None
-
-
-def _descriptor(document: dict[str, Any], key: str, prefix: str) -> Descriptor | None:
-    media_type, size = document.get(f"{prefix}media_type"), document.get(f"{prefix}size")
-    try:
-        digest = Digest.parse(str(document.get(key)))
-    except DigestInvalid:
-        return None
-    if media_type not in MEDIA_TYPES or not isinstance(size, int) or size < 0:
-        return None
-    return Descriptor(digest, str(media_type), size)
-
-
-def _document(data: bytes | None) -> dict[str, Any] | None:
-    try:
-        document = json.loads(data) if data else None
-    except ValueError:
-        return None
-    return document if isinstance(document, dict) else None
-
-
-def _json(document: dict[str, Any]) -> bytes:
-    return json.dumps(document, indent=1).encode() + b"\n"

@@ -1,62 +1,132 @@
-"""When a tag was last confirmed: kept beside its pointer, written in batches.
+"""When a reference was last confirmed and last pulled: kept beside its pointer, written in batches.
 
-``…/-/tags/<tag>.times`` holds ``{"checked": <seconds since the epoch>}``. A crash may lose what was
-not flushed yet; the pointer's own modification time stands in where the file is missing.
+``…/-/tags/<tag>.times`` holds ``{"checked": …, "pulled": …}``, and
+``…/-/digests/<algorithm>/<hex>.times`` holds ``{"pulled": …}``: seconds since the epoch. A crash
+may lose what was not flushed yet; where a tag's file is missing, the modification time of its
+pointer stands in for ``checked``.
 """
 
 import json
 import os
 import threading
+from dataclasses import dataclass, replace
 
-from depproxy.errors import StoreError
+from depproxy.errors import StoreError, StorePurged
+from depproxy.oci.digest import Digest
 from depproxy.oci.names import Tag
-from depproxy.store.files import Directory, read_file, translated, write_file
+from depproxy.store.files import Directory, make_directories, read_file, translated, write_file
+from depproxy.store.graph import Key
+from depproxy.store.inventory import key_of
 from depproxy.store.partial import PARTIALS
-from depproxy.store.pointers import Repository
+from depproxy.store.repository import Repository
 
 _MAX_TIMES = 1024
-"""Bytes; the file has some 30."""
+"""Bytes; the file has some 60."""
+
+Name = tuple[Repository, Tag | Digest]
+
+
+@dataclass(frozen=True, slots=True)
+class _Moments:
+    """None where it has not happened, or nobody knows."""
+
+    checked: float | None = None
+    pulled: float | None = None
 
 
 class Times:
-    """The times of one tree's tags. Safe to use from any thread."""
+    """The times of one tree's references. Safe to use from any thread."""
 
     def __init__(self, tree: Directory) -> None:
         self._tree = tree
         self._lock = threading.Lock()
-        self._unwritten: dict[tuple[Repository, Tag], float] = {}
+        self._known: dict[Name, _Moments] = {}
+        self._unwritten: set[Name] = set()
+        self._handed_out: dict[Key, float] = {}
 
     def checked(self, repository: Repository, tag: Tag) -> float | None:
-        """When the upstream last answered 200 for this tag; seconds since the epoch."""
-        with self._lock:
-            known = self._unwritten.get((repository, tag))
-        if known is not None:
-            return known
-        data = read_file(_path(repository, tag), self._tree.fd, _MAX_TIMES)
-        try:
-            return float(json.loads(data or b"")["checked"])
-        except (ValueError, KeyError, TypeError):
-            return self._written(repository, tag)
+        """When the upstream last answered 200 for this tag."""
+        checked = self._find((repository, tag)).checked
+        return self._written(repository, tag) if checked is None else checked
 
     def confirm(self, repository: Repository, tag: Tag, when: float) -> None:
         """The upstream has just answered 200."""
+        self._note((repository, tag), checked=when)
+
+    def pull(
+        self, repository: Repository, reference: Tag | Digest, digest: Digest, when: float
+    ) -> None:
+        """A manifest, or its head, was handed out by this reference."""
+        for name in dict.fromkeys(((repository, reference), (repository, digest))):
+            self._note(name, pulled=when)
         with self._lock:
-            self._unwritten[repository, tag] = when
+            self._handed_out[key_of(digest)] = when
+
+    def pulled(self, repository: Repository, reference: Tag | Digest) -> float | None:
+        """When somebody last pulled by just this reference."""
+        return self._find((repository, reference)).pulled
+
+    def handed_out(self, key: Key) -> float | None:
+        """When a manifest was last handed out, by whatever reference of whatever image."""
+        return self._handed_out.get(key)
+
+    def handed_out_since(self, when: float) -> list[Key]:
+        """Manifests that were handed out then or later."""
+        with self._lock:
+            return [key for key, last in self._handed_out.items() if last >= when]
+
+    def load(self, repository: Repository, reference: Tag | Digest) -> None:
+        """Read what is on disk, so that `handed_out` knows it."""
+        pulled = self._find((repository, reference)).pulled
+        if isinstance(reference, Digest) and pulled is not None:
+            key = key_of(reference)
+            with self._lock:
+                self._handed_out[key] = max(pulled, self._handed_out.get(key, 0.0))
+
+    def forget(self, repository: Repository, reference: Tag | Digest | None = None) -> None:
+        """A reference has gone; None: all of the image."""
+        with self._lock:
+            names = [
+                name
+                for name in (self._known if reference is None else ((repository, reference),))
+                if name[0] == repository
+            ]
+            for name in names:
+                self._known.pop(name, None)
+                self._unwritten.discard(name)
 
     def flush(self) -> None:
         """Write what is not written yet; what cannot be written stays for the next time."""
         with self._lock:
-            batch = dict(self._unwritten)
-        for (repository, tag), when in batch.items():
+            batch = {name: self._known[name] for name in self._unwritten}
+        for name, moments in batch.items():
             try:
-                with translated("the times of a tag are written"):
-                    body = json.dumps({"checked": round(when, 3)}).encode() + b"\n"
-                    write_file(_path(repository, tag), body, self._tree.fd, PARTIALS)
+                with translated("the times of a reference are written"):
+                    make_directories(PARTIALS, self._tree.fd)
+                    write_file(_path(name), _encode(moments), self._tree.fd, PARTIALS)
+            except StorePurged:
+                pass  # its folder has gone, or never was: there is nothing to remember
             except StoreError:
                 continue
             with self._lock:
-                if self._unwritten.get((repository, tag)) == when:
-                    del self._unwritten[repository, tag]
+                if self._known.get(name) == moments:
+                    self._unwritten.discard(name)
+
+    def _note(self, name: Name, **moment: float) -> None:
+        """One of the moments of a reference; the other one stays."""
+        self._find(name)
+        with self._lock:
+            self._known[name] = replace(self._known.get(name, _Moments()), **moment)
+            self._unwritten.add(name)
+
+    def _find(self, name: Name) -> _Moments:
+        with self._lock:
+            known = self._known.get(name)
+        if known is None:
+            known = _decode(read_file(_path(name), self._tree.fd, _MAX_TIMES))
+            with self._lock:
+                known = self._known.setdefault(name, known)
+        return known
 
     def _written(self, repository: Repository, tag: Tag) -> float | None:
         try:
@@ -65,5 +135,32 @@ class Times:
             return None
 
 
-def _path(repository: Repository, tag: Tag) -> str:
-    return f"{repository.folder}/tags/{tag}.times"
+def times_path(repository: Repository, reference: Tag | Digest) -> str:
+    """Relative to the tree."""
+    if isinstance(reference, Digest):
+        return f"{repository.folder}/digests/{reference.algorithm}/{reference.hex}.times"
+    return f"{repository.folder}/tags/{reference}.times"
+
+
+def _path(name: Name) -> str:
+    return times_path(*name)
+
+
+def _encode(moments: _Moments) -> bytes:
+    fields = {"checked": moments.checked, "pulled": moments.pulled}
+    return (
+        json.dumps({key: round(when, 3) for key, when in fields.items() if when is not None}) + "\n"
+    ).encode()
+
+
+def _decode(data: bytes | None) -> _Moments:
+    try:
+        document = json.loads(data or b"")
+        return _Moments(_time(document.get("checked")), _time(document.get("pulled")))
+    except (ValueError, AttributeError, RecursionError, OverflowError):
+        return _Moments()
+
+
+def _time(value: object) -> float | None:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return float(value) if is_number else None  # type: ignore[arg-type]

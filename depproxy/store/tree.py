@@ -5,17 +5,24 @@ never by path, so that a purge takes along what was still on its way.
 """
 
 import os
+import threading
+from collections.abc import Iterator
 
 from depproxy.errors import StoreError
 from depproxy.oci.digest import Digest
-from depproxy.oci.names import GroupName
+from depproxy.oci.names import GroupName, Tag
 from depproxy.store.blobs import Blobs
-from depproxy.store.census import Census
 from depproxy.store.files import Directory, sweep
+from depproxy.store.holdings import Holdings
+from depproxy.store.inventory import Selection
 from depproxy.store.lists import Lists
 from depproxy.store.partial import PARTIALS, Partial
 from depproxy.store.pointers import Pointers
+from depproxy.store.removal import Remover
+from depproxy.store.repository import Repository
+from depproxy.store.shared import SharedFiles
 from depproxy.store.spool import Spool
+from depproxy.store.survey import BlobFile, survey, survey_image, walk_blobs
 from depproxy.store.times import Times
 
 
@@ -25,17 +32,21 @@ class Tree:
     Its directory stays open as long as a fill or a reader works in it.
     """
 
-    def __init__(self, group: GroupName, fd: int, *, is_new: bool = False) -> None:
+    def __init__(
+        self, group: GroupName, fd: int, shared: SharedFiles, *, is_new: bool = False
+    ) -> None:
         """``fd`` becomes the tree's own; -1 makes an empty tree that takes nothing. One that
         ``is_new`` has nothing in it that would have to be counted."""
         self.group = group
         self.is_new = is_new
         self._directory = Directory(fd)
+        self._counting = threading.Lock()
+        self.holdings = Holdings(shared, exact=is_new or fd < 0)
         self.blobs = Blobs(self._directory)
-        self.pointers = Pointers(self._directory)
+        self.pointers = Pointers(self._directory, self.holdings)
         self.times = Times(self._directory)
         self.lists = Lists(self._directory)
-        self.census = Census(self._directory, exact=is_new or fd < 0)
+        self.remover = Remover(self._directory, self.pointers, self.holdings, self.times)
 
     @property
     def is_there(self) -> bool:
@@ -70,6 +81,60 @@ class Tree:
     def is_at(self, status: os.stat_result) -> bool:
         """Whether this is still the directory that ``status`` is about."""
         return self.is_there and os.path.samestat(os.fstat(self._directory.fd), status)
+
+    def survey(self, stop: threading.Event) -> None:
+        """Count everything, and go on with removals that a crash has interrupted. Blocks for as
+        long as reading all manifests takes, or until ``stop`` is set."""
+        self.count(stop)
+        if self.holdings.is_exact and not stop.is_set():
+            self.remover.finish_interrupted(stop)
+
+    def count(self, stop: threading.Event) -> None:
+        """As `survey`, and change nothing."""
+        with self._counting:
+            stamp = self.remover.stamp()
+            survey(self._directory, self.holdings, self.times, stop)
+            if not stop.is_set():
+                self.remover.note_counted(stamp)
+
+    def selection(self, repository: Repository, reference: Tag | Digest | None) -> Selection:
+        """What goes with a reference; None: the whole image. Blocks for as long as it takes to read
+        the image's pointers, where nothing is counted yet."""
+        if not self.holdings.is_exact:
+            survey_image(self._directory, self.holdings, self.times, repository)
+        if reference is None:
+            return Selection(repository, is_whole=True)
+        return self.holdings.ask(lambda inventory: inventory.selection(repository, reference))
+
+    def blob_files(self) -> Iterator[BlobFile]:
+        """Every blob as its file is now. Walks all folders."""
+        return walk_blobs(self._directory)
+
+    def remove_blob(self, digest: Digest) -> None:
+        """Take a blob's name away, whatever leads to it; who reads it goes on."""
+        self.blobs.remove(digest)
+        self.holdings.remove_blob(digest)
+
+    def link(self, digest: Digest, other: "Tree") -> int | None:
+        """Let the blob of another tree be this one's as well, by a hard link; returns its bytes,
+        None where that cannot be."""
+        linked = self.blobs.link(digest, other.blobs)
+        if linked is None:
+            return None
+        self.holdings.add_blob(digest, linked.st_size)
+        if linked.st_nlink > 1:  # not where a fill was quicker
+            self.holdings.share(digest, linked.st_ino)
+            other.holdings.share(digest, linked.st_ino)
+        return linked.st_size
+
+    def release(self) -> None:
+        """The tree was purged: it no longer holds what others hold too."""
+        self.holdings.release()
+
+    def flush(self) -> None:
+        """Write times that are not written yet. Blocks."""
+        self.times.flush()
+        self.blobs.flush_uses()
 
     def sweep(self) -> int:
         """Remove the unfinished files of crashed processes; returns how many."""

@@ -50,6 +50,18 @@ class Health:
         self._until = 0.0
         self._limited_until = 0.0
         self._probing_until = 0.0
+        self._failing_since: float | None = None
+
+    @property
+    def state(self) -> str:
+        """``reachable``, ``failing``, or ``limited``: it has asked to be spared."""
+        if self.last_error is None:
+            return "reachable"
+        return "limited" if isinstance(self.last_error, UpstreamLimited) else "failing"
+
+    def failing_for(self) -> float | None:
+        """Seconds since the first of the failures that go on; None while all is well."""
+        return None if self._failing_since is None else self._clock() - self._failing_since
 
     def reason_not_to_ask(self) -> UpstreamError | None:
         """Why a request that has a stale answer should not ask; None where it may.
@@ -77,6 +89,7 @@ class Health:
     def succeeded(self) -> None:
         """It has answered, whatever it said."""
         self.last_error = None
+        self._failing_since = None
         self._pause = FIRST_PAUSE
         self._until = self._limited_until = self._probing_until = 0.0
 
@@ -95,6 +108,8 @@ class Health:
         self._until = max(self._until, now + wait)
         self._probing_until = 0.0
         self.last_error = error
+        if self._failing_since is None:
+            self._failing_since = now
 
     def note_rate_limit(self, limit: str | None, remaining: str | None) -> None:
         """Docker Hub's ``RateLimit-Limit`` and ``RateLimit-Remaining``, as ``100;w=21600``."""

@@ -20,7 +20,7 @@ from depproxy.errors import (
 from depproxy.oci.digest import Digest
 from depproxy.oci.manifest import OCI_INDEX, Descriptor
 from depproxy.oci.names import GroupName
-from depproxy.store.pointers import TagPointer
+from depproxy.store.pointer_format import TagPointer
 
 OLD, NEW, NEWEST = (
     Descriptor(Digest.of(body), OCI_INDEX, len(body)) for body in (b"a", b"bb", b"ccc")

@@ -315,7 +315,6 @@ def test_a_wrong_item_of_a_list_has_its_number(problems: Problems) -> None:
         ("groups: {a: {revalidate-after: 1s}}", "groups.a.revalidate-after", "revalidate_after"),
         ("upstreams: {quay.io: {uri: x}}", "upstreams.quay.io.uri", "url"),
         ("log: {Level: info}", "log.Level", "level"),
-        ("housekeeping: {minfree: 1GiB}", "housekeeping.minfree", "min_free"),
     ],
 )
 def test_an_unknown_key_gets_the_nearest_known_one_suggested(
@@ -460,11 +459,6 @@ def test_the_mirrors_group_is_one_of_the_groups(problems: Problems) -> None:
         ("listen: unix:/run/depproxy.sock", "listen"),
         ("trusted_proxies: [10.0.0.0/8]", "trusted_proxies"),
         ("metrics: {listen: '127.0.0.1:9090'}", "metrics.listen"),
-        ("housekeeping: {interval: 2h}", "housekeeping.interval"),
-        ("housekeeping: {grace: 2h}", "housekeeping.grace"),
-        ("housekeeping: {min_free: 2GiB}", "housekeeping.min_free"),
-        ("groups: {a: {expire_after: 90d}}", "groups.a.expire_after"),
-        ("groups: {a: {max_size: 50GiB}}", "groups.a.max_size"),
     ],
 )
 def test_a_key_that_has_no_effect_yet_is_a_problem(

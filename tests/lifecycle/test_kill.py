@@ -224,7 +224,8 @@ def check_disk(data: Path) -> list[Path]:
             continue
         document = json.loads(path.read_bytes())
         if path.suffix == ".times":
-            assert document["checked"] > 0
+            assert document.keys() <= {"checked", "pulled"}
+            assert all(when > 0 for when in document.values())
             continue
         assert path.suffix == ".json"
         if document["digest"] is not None:

@@ -140,3 +140,83 @@ def test_the_last_rate_that_was_told_is_kept(health: Health) -> None:
     health.note_rate_limit("100", "76")
     health.note_rate_limit(None, None)
     assert health.rate_limit == RateLimit(100, 76, None)
+
+
+LIMITED = UpstreamLimited("u", "429", 300)
+
+
+@pytest.mark.parametrize(
+    ("error", "state"),
+    [
+        (None, "reachable"),
+        (DOWN, "failing"),
+        (UpstreamTimeout("u", "slow"), "failing"),
+        (UpstreamFailed("u", "503", 503), "failing"),
+        (LIMITED, "limited"),
+        (UpstreamLimited("u", "429"), "limited"),
+        (UpstreamNotFound("u", "404"), "reachable"),
+        (UpstreamRefused("u", "401"), "reachable"),
+        (UpstreamSenseless("u", "portal"), "reachable"),
+    ],
+)
+def test_the_state_says_whether_it_answers_and_whether_it_asks_to_be_spared(
+    health: Health, error: UpstreamError | None, state: str
+) -> None:
+    if error:
+        health.failed(error)
+    assert health.state == state
+    assert (health.failing_for() is None) == (state == "reachable")
+
+
+@pytest.mark.parametrize("error", [DOWN, LIMITED])
+def test_an_answer_makes_it_reachable_again(health: Health, error: UpstreamError) -> None:
+    health.failed(error)
+    health.succeeded()
+    assert (health.state, health.failing_for(), health.last_error) == ("reachable", None, None)
+
+
+def test_it_is_failing_since_the_first_of_the_failures_that_go_on(
+    health: Health, clock: Clock
+) -> None:
+    health.failed(DOWN)
+    assert health.failing_for() == 0
+    for error in (UpstreamFailed("u", "503", 503), LIMITED, DOWN):
+        clock.now += 20
+        health.failed(error)
+    assert health.failing_for() == 60
+    assert health.last_error is DOWN
+
+
+def test_the_state_is_of_the_last_failure(health: Health, clock: Clock) -> None:
+    for error, state in ((LIMITED, "limited"), (DOWN, "failing"), (LIMITED, "limited")):
+        clock.now += 500
+        health.failed(error)
+        assert health.state == state
+
+
+def test_a_refusal_ends_no_failing_and_begins_none(health: Health, clock: Clock) -> None:
+    health.failed(DOWN)
+    clock.now += 30
+    health.failed(UpstreamRefused("u", "401"))
+    assert (health.state, health.failing_for()) == ("failing", 30)
+    health.succeeded()
+    health.failed(UpstreamNotFound("u", "404"))
+    assert (health.state, health.failing_for()) == ("reachable", None)
+
+
+def test_failing_that_began_anew_is_counted_anew(health: Health, clock: Clock) -> None:
+    health.failed(DOWN)
+    clock.now += 100
+    health.succeeded()
+    clock.now += 100
+    health.failed(DOWN)
+    clock.now += 5
+    assert health.failing_for() == 5
+
+
+def test_to_be_left_alone_is_still_to_be_failing(health: Health, clock: Clock) -> None:
+    """The end of the pause says nothing; only an answer does."""
+    health.failed(DOWN)
+    clock.now += 1000
+    assert health.reason_not_to_ask() is None
+    assert (health.state, health.failing_for()) == ("failing", 1000)

@@ -1,0 +1,127 @@
+"""What was asked for and moved: counted for each group, kept by the hour."""
+
+import threading
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+
+from depproxy.errors import StoreError
+from depproxy.oci.names import GroupName
+from depproxy.store.data_dir import DataDir
+
+HOURS_KEPT = 30 * 24
+"""Hours of which totals are kept."""
+
+_HOUR = 3600
+
+
+@dataclass(slots=True)
+class Counts:
+    """``hits`` and ``misses`` count answers with manifests and blobs; ``served`` is what clients
+    were sent of them, ``fetched`` what came from upstreams, both in bytes."""
+
+    hits: int = 0
+    misses: int = 0
+    served: int = 0
+    fetched: int = 0
+
+    @property
+    def saved(self) -> int:
+        """Bytes that upstreams did not have to send."""
+        return max(0, self.served - self.fetched)
+
+
+@dataclass(slots=True)
+class GroupCounts:
+    """Since the beginning, and by the hour: its first second since the epoch → what happened."""
+
+    since: float
+    total: Counts = field(default_factory=Counts)
+    hours: dict[int, Counts] = field(default_factory=dict)
+    is_written: bool = True
+
+
+class Meter:
+    """The counts of all groups. Safe to use from any thread. ``clock`` is the time of day."""
+
+    def __init__(self, data: DataDir, clock: Callable[[], float]) -> None:
+        self._data = data
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._groups: dict[GroupName, GroupCounts] = {}
+
+    def answered(self, group: GroupName, *, is_hit: bool, served: int) -> None:
+        """A request for a manifest or a blob was answered by so many bytes."""
+        self._count(group, Counts(hits=int(is_hit), misses=int(not is_hit), served=served))
+
+    def fetched(self, group: GroupName, size: int) -> None:
+        """So many bytes have come from an upstream."""
+        self._count(group, Counts(fetched=size))
+
+    def counts(self, group: GroupName) -> GroupCounts:
+        with self._lock:
+            return self._find(group)
+
+    def flush(self) -> None:
+        """Write what has changed, a file a group. Blocks."""
+        with self._lock:
+            batch = {
+                name: _encode(counts)
+                for name, counts in self._groups.items()
+                if not counts.is_written
+            }
+            for name in batch:
+                self._groups[name].is_written = True
+        for name, document in batch.items():
+            try:
+                self._data.write_usage(name, document)
+            except StoreError:
+                with self._lock:
+                    self._groups[name].is_written = False
+
+    def _count(self, group: GroupName, more: Counts) -> None:
+        with self._lock:
+            known = self._find(group)
+            hour = int(self._clock()) // _HOUR * _HOUR
+            this_hour = known.hours.get(hour)
+            if this_hour is None:
+                this_hour = known.hours[hour] = Counts()
+                oldest = hour - HOURS_KEPT * _HOUR
+                for old in [start for start in known.hours if start <= oldest]:
+                    del known.hours[old]
+            for counts in (known.total, this_hour):
+                counts.hits += more.hits
+                counts.misses += more.misses
+                counts.served += more.served
+                counts.fetched += more.fetched
+            known.is_written = False
+
+    def _find(self, group: GroupName) -> GroupCounts:
+        known = self._groups.get(group)
+        if known is None:
+            known = decode_counts(self._data.read_usage(group)) or GroupCounts(self._clock())
+            self._groups[group] = known
+        return known
+
+
+def decode_counts(document: object) -> GroupCounts | None:
+    """What a group's file says; None where it cannot be read."""
+    try:
+        assert isinstance(document, dict)
+        return GroupCounts(
+            float(document["since"]),
+            Counts(**{name: int(value) for name, value in document["total"].items()}),
+            {
+                int(hour.pop("from")): Counts(**{name: int(value) for name, value in hour.items()})
+                for hour in document["hours"]
+            },
+        )
+    except (AssertionError, AttributeError, KeyError, TypeError, ValueError, OverflowError):
+        return None
+
+
+def _encode(counts: GroupCounts) -> dict[str, object]:
+    return {
+        "since": counts.since,
+        "total": asdict(counts.total),
+        "hours": [{"from": start, **asdict(hour)} for start, hour in sorted(counts.hours.items())],
+    }

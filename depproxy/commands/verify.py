@@ -1,0 +1,64 @@
+"""``depproxy verify``: hash every cached file anew, and remove what is wrong."""
+
+import os
+import threading
+from argparse import ArgumentParser, Namespace
+from concurrent.futures import ThreadPoolExecutor, as_completed
+
+from depproxy.commands.command import EXIT_FOUND, Progress, add_json, open_data, shown, tell
+from depproxy.config import Config
+from depproxy.oci.digest import Digest
+from depproxy.store.survey import BlobFile
+from depproxy.store.tree import Tree
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    add_json(parser)
+
+
+def run(config: Config, options: Namespace) -> int:
+    """What is removed is fetched anew when it is next asked for. Raises `CommandFailed`."""
+    data = open_data(config)
+    trees = [data.tree(group) for group in data.groups()]
+    files = [(tree, file) for tree in trees for file in tree.blob_files()]
+    size = sum(file.size for _, file in files)
+    wrong = _wrong_blobs(files, size)
+    wrong += [
+        f"{tree.group}/-/{path}" for tree in trees for path in tree.pointers.remove_unreadable()
+    ]
+    for tree in trees:
+        if any(path.startswith(f"{tree.group}/-/") for path in wrong):
+            tree.remover.announce()
+    document = {"files": len(files), "bytes": size, "removed": wrong}
+    told = [f"removed: {path}" for path in wrong]
+    told.append(f"{len(files)} blobs, {shown(size)}: {len(wrong) or 'nothing'} wrong")
+    tell(options, document, *told)
+    return EXIT_FOUND if wrong else 0
+
+
+def _wrong_blobs(files: list[tuple[Tree, BlobFile]], size: int) -> list[str]:
+    """Hash on all cores; returns the paths of what was removed."""
+    names: dict[tuple[int, Digest], list[tuple[Tree, BlobFile]]] = {}
+    for tree, file in files:
+        names.setdefault((file.inode, file.digest), []).append((tree, file))
+    stop = threading.Event()
+    wrong: list[str] = []
+    with Progress("verify", size) as progress, ThreadPoolExecutor(os.cpu_count()) as pool:
+        try:
+            for check in as_completed([pool.submit(_check, same, stop) for same in names.values()]):
+                removed, hashed = check.result()
+                wrong += removed
+                progress.advance(hashed)
+        finally:
+            stop.set()  # on Ctrl-C, nobody waits for what is not hashed yet
+    return sorted(wrong)
+
+
+def _check(same: list[tuple[Tree, BlobFile]], stop: threading.Event) -> tuple[list[str], int]:
+    """One file, by all of its names; returns those that were removed, and the bytes looked at."""
+    removed = []
+    for tree, file in same:
+        if tree.blobs.verify(file.digest, stop) is not False:
+            break  # the same bytes are right by every name
+        removed.append(f"{tree.group}/-/{file.path}")
+    return removed, sum(file.size for _, file in same)
