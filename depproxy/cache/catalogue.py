@@ -103,9 +103,11 @@ class _Row:
     def name(self) -> tuple[str, str]:
         return self.image, str(self.root.reference)
 
-    def words(self) -> str:
-        """What is searched in."""
-        return f"{self.image}:{self.root.reference} {self.digest}".lower()
+    def has(self, words: str) -> bool:
+        """Whether a search finds it: by its name, or by the beginning of its digest."""
+        if words in f"{self.image}:{self.root.reference}".lower():
+            return True
+        return self.digest.startswith(words) or self.digest.hex.startswith(words)
 
     @property
     def digest(self) -> Digest:
@@ -174,7 +176,7 @@ class Catalogue:
         rows = [
             row
             for root in tree.holdings.roots()
-            if wanted in (row := _Row(tree, root, image_name(group, root.repository))).words()
+            if (row := _Row(tree, root, image_name(group, root.repository))).has(wanted)
         ]
         rows.sort(key=_ORDERS["image"])
         rows.sort(key=_ORDERS[order.removeprefix("-")], reverse=order.startswith("-"))

@@ -36,38 +36,42 @@ class Room:
         self._min_free = min_free
         self._stop = stop
         self._turn = asyncio.Lock()
+        self._making = threading.Lock()
         self._searches: Flights[int] = Flights()
 
     async def seek(self, wanted: int) -> bool:
         """Make room for ``wanted`` bytes, if there is none; returns whether there is some now."""
         async with self._turn:  # who waited for another one may find enough
-            missing = self._missing(wanted)
-            if missing > 0:
-                await self._searches.wait(self._begin(missing, wanted))
+            if self._missing(wanted) > 0:
+                await self._searches.wait(self._begin(wanted))
         return self._free() > wanted
 
     def seek_soon(self) -> None:
         """Make room if little is left, and let nobody wait for it: it may be enough for what is to
         come."""
-        missing = self._missing(0)
-        if missing > 0 and not self._turn.locked():
-            self._begin(missing, 0)
+        if self._missing(0) > 0 and not self._turn.locked():
+            self._begin(0)
 
     async def stop(self) -> None:
         """Give up on searching."""
         await self._searches.cancel()
 
-    def _begin(self, missing: int, wanted: int) -> "asyncio.Task[int]":
-        return self._searches.join(wanted, lambda: self._search(missing, wanted))
+    def _begin(self, wanted: int) -> "asyncio.Task[int]":
+        return self._searches.join(wanted, lambda: self._search(wanted))
 
-    async def _search(self, missing: int, wanted: int) -> int:
+    async def _search(self, wanted: int) -> int:
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._disk, self._make, missing, wanted)
+        return await loop.run_in_executor(self._disk, self._make, wanted)
 
     def _missing(self, wanted: int) -> int:
         return self._to_leave() + wanted - self._free()
 
-    def _make(self, missing: int, wanted: int) -> int:
+    def _make(self, wanted: int) -> int:
+        with self._making:  # what another one has just freed is not taken for too little
+            missing = self._missing(wanted)
+            return self._free_idle(missing, wanted) if missing > 0 else 0
+
+    def _free_idle(self, missing: int, wanted: int) -> int:
         idle = list(self._idle())
         if wanted > sum(blob.size for blob in idle) + self._free():
             return 0  # it will never fit: let the others keep what they have

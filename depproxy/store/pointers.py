@@ -17,6 +17,7 @@ from depproxy.oci.names import Tag
 from depproxy.store.files import (
     DIRECTORY,
     Directory,
+    exists,
     make_directories,
     read_file,
     translated,
@@ -150,13 +151,17 @@ class Pointers:
                             yield f"{folder}/{name}"
 
     @contextmanager
-    def locked(self, repository: Repository) -> Iterator[None]:
+    def locked(self, repository: Repository) -> Iterator[bool]:
         """Keep everybody else from writing pointers of an image: by a lock of the folder around
-        its own, which stays where it is when the image is taken away. Raises `StoreError`."""
+        its own, which stays where it is when the image is taken away. Yields whether there is such
+        an image. Raises `StoreError`."""
+        if not exists(repository.folder, self._tree.fd):
+            yield False
+            return
         with translated("an image is locked"):
             fd = self._lock(repository.folder)
         try:
-            yield
+            yield True
         finally:
             os.close(fd)
 

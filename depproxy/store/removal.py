@@ -78,8 +78,10 @@ class Remover:
             make_directories(folder, self._tree.fd)
         self._running.add(folder)
         for number, selection in enumerate(selections):
-            with self._pointers.locked(selection.repository):
-                moved = self._move_pointers(selection, f"{folder}/{number}")
+            moved: list[str] = []
+            with self._pointers.locked(selection.repository) as is_there:
+                if is_there:
+                    moved = self._move_pointers(selection, f"{folder}/{number}")
                 freed, amount = self._holdings.drop(selection)
             for path in moved if sync else ():
                 settle(path, self._tree.fd)

@@ -101,7 +101,8 @@ class Tree:
         """What goes with a reference; None: the whole image. Blocks for as long as it takes to read
         the image's pointers, where nothing is counted yet."""
         if not self.holdings.is_exact:
-            survey_image(self._directory, self.holdings, self.times, repository)
+            with self.pointers.locked(repository):
+                survey_image(self._directory, self.holdings, self.times, repository)
         if reference is None:
             return Selection(repository, is_whole=True)
         return self.holdings.ask(lambda inventory: inventory.selection(repository, reference))

@@ -599,7 +599,7 @@ def test_a_search_looks_at_names_and_references(
 
 def test_a_search_finds_digests(shelf: RunningServer) -> None:
     digest = listed(shelf)[2]["digest"]
-    for search in (digest, digest[7:30], digest[-12:].upper()):
+    for search in (digest, digest[:20], digest[7:30].upper()):
         assert names(asked_list(shelf, search=search)) == ["caddy"]
 
 
