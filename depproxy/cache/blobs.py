@@ -30,6 +30,8 @@ class BlobStream(Protocol):
     status: CacheStatus
     size: int | None
     """Bytes; None where nobody knows before the end."""
+    fd: int | None
+    """An open file with the same offsets, for the kernel to send from; None where there is none."""
 
     async def readable_to(self, offset: int) -> int:
         """Wait until there are bytes behind ``offset``; returns where they end, ``offset`` itself
@@ -57,6 +59,7 @@ class _Stored:
         self._blob = blob
         self._end = blob.size
         self._leave: Leave | None = leave
+        self.fd: int | None = blob.fd
         self.read = blob.read
 
     def close(self) -> None:
@@ -79,6 +82,7 @@ class _Following:
         self._fill = fill
         self._leave: Leave | None = leave
         self.readable_to = fill.readable_to
+        self.fd: int | None = fill.fd
         self.read = fill.read
 
     def is_far(self, start: int) -> bool:

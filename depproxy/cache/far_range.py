@@ -27,6 +27,7 @@ class FarRange:
     """One client's range on its way; a `BlobStream`. It ends with its client."""
 
     status = CacheStatus.MISS
+    fd: int | None = None
 
     def __init__(
         self, spool: Spool, asked: ByteRange, size: int, upstream: str, fetch: FetchRange

@@ -172,6 +172,11 @@ class Fill:
         return self._partial.read(offset, length)
 
     @property
+    def fd(self) -> int:
+        """The open file, for those who `hold` it."""
+        return self._partial.fd
+
+    @property
     def written(self) -> int:
         """Bytes on disk so far, right or wrong."""
         return self._partial.written

@@ -37,6 +37,11 @@ class OpenBlob:
         self._fd = fd
         self.size = size
 
+    @property
+    def fd(self) -> int:
+        """The open file."""
+        return self._fd
+
     def read(self, offset: int, length: int) -> bytes:
         """At most ``length`` bytes from ``offset``. Raises `StoreError`."""
         with translated("a blob is read"):

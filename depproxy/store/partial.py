@@ -71,6 +71,11 @@ class Partial:
                 self.written += count
                 fresh = fresh[count:]
 
+    @property
+    def fd(self) -> int:
+        """The open file."""
+        return self._fd
+
     def read(self, offset: int, length: int) -> bytes:
         """At most ``length`` bytes from ``offset``. Raises `StoreError`."""
         with translated("a blob is read"):
