@@ -25,7 +25,6 @@ from depproxy.oci.manifest import OCI_MANIFEST, Descriptor
 from depproxy.oci.names import ImageName, Tag
 from depproxy.store.blobs import blob_path
 from depproxy.store.pointer_format import TagPointer, encode_digest, encode_tag
-from depproxy.store.pointers import digest_path, tag_path
 from depproxy.store.repository import Repository
 from tests.real.programs import Depproxy
 
@@ -66,8 +65,8 @@ def make_tree(tree: Path, images: int) -> int:
         total += size + config[1] + sum(size for _, size in layers)
         descriptor = Descriptor(digest, OCI_MANIFEST, size)
         repository = Repository("docker.io", ImageName(f"acme/image{number}"))
-        _write(tree / tag_path(repository, Tag("latest")), encode_tag(TagPointer(descriptor)))
-        _write(tree / digest_path(repository, digest), encode_digest(descriptor))
+        _write(tree / repository.path(Tag("latest"), ".json"), encode_tag(TagPointer(descriptor)))
+        _write(tree / repository.path(digest, ".json"), encode_digest(descriptor))
     return total
 
 

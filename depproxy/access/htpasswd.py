@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from depproxy.config.values import is_user
+
 MAX_COST = 16
 """The highest work factor (a power of two) that is taken: 17 takes a core for many seconds."""
 
@@ -14,7 +16,6 @@ MAX_PASSWORD = 72
 """Bytes of a password that bcrypt looks at."""
 
 _BCRYPT = re.compile(r"\$2[aby]\$\d\d\$[./A-Za-z0-9]{21}[.Oeu][./A-Za-z0-9]{31}", re.ASCII)
-_USER = re.compile(r"(?!#)[^\s:,/\ud800-\udfff]{1,128}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +48,6 @@ def parse_users(text: str) -> UserList:
         else:
             hashes[user] = stored
     return UserList(hashes, tuple(problems))
-
-
-def is_user(name: str) -> bool:
-    """Whether ``name`` can be a user's: no spaces, colons, commas and slashes."""
-    return bool(_USER.fullmatch(name))
 
 
 def has_user(text: str, user: str) -> bool:

@@ -4,11 +4,12 @@ import getpass
 import sys
 from argparse import ArgumentParser, Namespace
 
-from depproxy.access.htpasswd import has_user, is_user, with_user
+from depproxy.access.htpasswd import has_user, with_user
 from depproxy.access.users import hash_password
 from depproxy.access.users_file import change_users_file
 from depproxy.commands.command import CommandFailed
 from depproxy.config import Config
+from depproxy.config.values import is_user
 
 
 def add_arguments(parser: ArgumentParser) -> None:

@@ -20,6 +20,7 @@ from depproxy.oci.names import GroupName, Tag
 from depproxy.store.data_dir import DataDir
 from depproxy.store.holdings import NOTHING, Totals
 from depproxy.store.repository import Repository
+from depproxy.store.tree import Tree
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -34,11 +35,13 @@ def run(config: Config, options: Namespace) -> int:
     """Works beside the running server, too. Raises `CommandFailed` and `StoreError`."""
     data = open_data(config)
     group = known_group(config, data, options.group)
-    if options.image is None:
-        totals = _purge_group(data, group)
-    else:
-        repository, reference = _meant(config, group, options.image)
-        totals = _purge_image(data, group, repository, reference)
+    meant = _meant(config, group, options.image) if options.image is not None else None
+    totals = NOTHING
+    on_disk = data.groups()
+    if group in on_disk:
+        for other in on_disk:
+            data.tree(other).count(threading.Event())  # all of them: several may share files
+        totals = _purge_image(data.tree(group), *meant) if meant else _purge_group(data, group)
     tell(
         options,
         {"manifests": totals.manifests, "blobs": totals.blobs, "bytes": totals.size},
@@ -59,33 +62,20 @@ def _meant(config: Config, group: GroupName, text: str) -> tuple[Repository, Tag
 
 
 def _purge_group(data: DataDir, group: GroupName) -> Totals:
-    never = threading.Event()
-    if group not in data.groups():
-        return NOTHING
-    for other in data.groups():
-        data.tree(other).count(never)  # all of them: several may share files
     tree = data.purge(group)
     if tree is None:
         return NOTHING
     totals = tree.holdings.totals()
-    data.empty_trash(never)
+    data.empty_trash(threading.Event())
     return totals
 
 
-def _purge_image(
-    data: DataDir, group: GroupName, repository: Repository, reference: Tag | Digest | None
-) -> Totals:
-    never = threading.Event()
-    if group not in data.groups():
-        return NOTHING
-    for other in data.groups():
-        data.tree(other).count(never)
-    tree = data.tree(group)
+def _purge_image(tree: Tree, repository: Repository, reference: Tag | Digest | None) -> Totals:
     try:
         removal = tree.remover.begin([tree.selection(repository, reference)])
     except StoreError as exc:
         raise CommandFailed(str(exc)) from exc
     tree.remover.announce()
-    tree.remover.finish(removal, lambda _: False, never)
+    tree.remover.finish(removal, lambda _: False, threading.Event())
     tree.remover.announce()
     return removal.totals

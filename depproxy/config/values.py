@@ -179,8 +179,13 @@ def env_name(value: Any) -> str:
     return value
 
 
+def is_user(name: str) -> bool:
+    """Whether ``name`` can be a user's: no spaces, colons, commas and slashes."""
+    return bool(_USER.fullmatch(name))
+
+
 def user(value: Any) -> str:
-    if not isinstance(value, str) or not _USER.fullmatch(value):
+    if not isinstance(value, str) or not is_user(value):
         raise ValueError("a user's name")
     return value
 

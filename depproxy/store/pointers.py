@@ -48,7 +48,7 @@ class Pointers:
 
     def read_tag(self, repository: Repository, tag: Tag) -> TagPointer | None:
         """None where there is no pointer, or none that can be read."""
-        return decode_tag(read_file(tag_path(repository, tag), self._tree.fd, MAX_POINTER))
+        return decode_tag(read_file(repository.path(tag, ".json"), self._tree.fd, MAX_POINTER))
 
     def swap_tag(
         self, repository: Repository, tag: Tag, old: TagPointer | None, new: TagPointer
@@ -57,7 +57,7 @@ class Pointers:
 
         Raises `StoreError`.
         """
-        path = tag_path(repository, tag)
+        path = repository.path(tag, ".json")
         with translated("a tag's pointer is written"), self._locked(os.path.dirname(path)):
             if self.read_tag(repository, tag) != old:
                 return False
@@ -108,14 +108,14 @@ class Pointers:
     def read_digest(self, repository: Repository, digest: Digest) -> Descriptor | None:
         """What this image knows of a manifest; None where it does not know it."""
         return decode_digest(
-            read_file(digest_path(repository, digest), self._tree.fd, MAX_POINTER), digest
+            read_file(repository.path(digest, ".json"), self._tree.fd, MAX_POINTER), digest
         )
 
     def write_digest(self, repository: Repository, descriptor: Descriptor) -> None:
         """Let an image know a manifest that is on disk. Raises `StoreError`."""
         if self.read_digest(repository, descriptor.digest) == descriptor:
             return
-        path = digest_path(repository, descriptor.digest)
+        path = repository.path(descriptor.digest, ".json")
         body = encode_digest(descriptor)
         with translated("a digest's pointer is written"), self._locked(os.path.dirname(path)):
             write_file(path, body, self._tree.fd, PARTIALS)
@@ -197,13 +197,3 @@ def _is_readable(folder: str, name: str, folder_fd: int) -> bool:
     except DigestInvalid:
         return False
     return decode_digest(data, digest) is not None
-
-
-def tag_path(repository: Repository, tag: Tag) -> str:
-    """Relative to the tree."""
-    return f"{repository.folder}/tags/{tag}.json"
-
-
-def digest_path(repository: Repository, digest: Digest) -> str:
-    """Relative to the tree."""
-    return f"{repository.folder}/digests/{digest.algorithm}/{digest.hex}.json"

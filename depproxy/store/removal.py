@@ -34,8 +34,8 @@ from depproxy.store.holdings import NOTHING, Holdings, Totals
 from depproxy.store.inventory import Selection, digest_of, key_of
 from depproxy.store.partial import PARTIALS
 from depproxy.store.pointer_format import MAX_POINTER, decode_tag
-from depproxy.store.pointers import Pointers, digest_path, tag_path
-from depproxy.store.times import Times, times_path
+from depproxy.store.pointers import Pointers
+from depproxy.store.times import Times
 
 REMOVED = "removed"
 """The folder of a tree for what is on its way out."""
@@ -66,7 +66,7 @@ class Remover:
         self._holdings = holdings
         self._times = times
         self._running: set[str] = set()
-        self._seen: object = self._stamp()
+        self._seen: object = self.stamp()
 
     def begin(self, selections: Iterable[Selection], *, sync: bool = True) -> Removal:
         """Take pointers away, at the cost of a rename each, or one for a whole image. `finish` has
@@ -156,17 +156,14 @@ class Remover:
 
     def has_foreign_changes(self) -> bool:
         """Whether another process has announced a change since the files were last counted."""
-        return self._stamp() != self._seen
+        return self.stamp() != self._seen
 
     def note_counted(self, stamp: object) -> None:
         """The picture is as new as the files were at that `stamp`."""
         self._seen = stamp
 
     def stamp(self) -> object:
-        """To be taken before counting."""
-        return self._stamp()
-
-    def _stamp(self) -> tuple[int, int]:
+        """Changes with each `announce`; to be taken before counting."""
         try:
             status = os.stat(CHANGED, dir_fd=self._tree.fd)
         except OSError:
@@ -220,10 +217,9 @@ class Remover:
         moved = []
         names: list[Tag | Digest] = [*selection.tags, *selection.digests]
         for number, name in enumerate(names):
-            is_digest = isinstance(name, Digest)
-            path = digest_path(repository, name) if is_digest else tag_path(repository, name)  # type: ignore[arg-type]
+            path = repository.path(name, ".json")
             self._rename(path, f"{target}/{number}.json")
-            unlink_quietly(times_path(repository, name), self._tree.fd)
+            unlink_quietly(repository.path(name, ".times"), self._tree.fd)
             self._times.forget(repository, name)
             moved.append(path)
         return moved

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from depproxy.oci.names import ImageName
+from depproxy.oci.digest import Digest
+from depproxy.oci.names import ImageName, Tag
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +17,13 @@ class Repository:
     def folder(self) -> str:
         """Where its pointers are, relative to the tree. ``-`` is no part of an image's name."""
         return f"manifests/{self.upstream}/{self.image}/-"
+
+    def path(self, reference: Tag | Digest, suffix: str) -> str:
+        """Where a file about one of its references is, relative to the tree: ``.json`` is its
+        pointer, ``.times`` lies beside that."""
+        if isinstance(reference, Digest):
+            return f"{self.folder}/digests/{reference.algorithm}/{reference.hex}{suffix}"
+        return f"{self.folder}/tags/{reference}{suffix}"
 
     def __str__(self) -> str:
         return f"{self.upstream}/{self.image}"

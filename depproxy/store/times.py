@@ -130,20 +130,14 @@ class Times:
 
     def _written(self, repository: Repository, tag: Tag) -> float | None:
         try:
-            return os.stat(f"{repository.folder}/tags/{tag}.json", dir_fd=self._tree.fd).st_mtime
+            return os.stat(repository.path(tag, ".json"), dir_fd=self._tree.fd).st_mtime
         except OSError:
             return None
 
 
-def times_path(repository: Repository, reference: Tag | Digest) -> str:
-    """Relative to the tree."""
-    if isinstance(reference, Digest):
-        return f"{repository.folder}/digests/{reference.algorithm}/{reference.hex}.times"
-    return f"{repository.folder}/tags/{reference}.times"
-
-
 def _path(name: Name) -> str:
-    return times_path(*name)
+    repository, reference = name
+    return repository.path(reference, ".times")
 
 
 def _encode(moments: _Moments) -> bytes:

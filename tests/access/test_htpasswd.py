@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from depproxy.access.htpasswd import cost, is_user, parse_users, with_user
+from depproxy.access.htpasswd import cost, parse_users, with_user
+from depproxy.config.values import is_user
 from tests.access.fakes import ALICES_HASH, BOBS_HASH, BY_APACHE, CAROLS, DAVES
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs", "Cc", "Zl", "Zp"]))

@@ -28,7 +28,6 @@ from depproxy.store.holdings import Totals
 from depproxy.store.inventory import Selection, digest_of, key_of
 from depproxy.store.lists import KeptList
 from depproxy.store.pointer_format import TagPointer
-from depproxy.store.pointers import tag_path
 from depproxy.store.removal import REMOVED
 from depproxy.store.repository import Repository
 from depproxy.store.shared import SharedFiles
@@ -271,7 +270,7 @@ def meanwhile(is_time: Callable[[], bool], act: Callable[[], object]) -> Iterato
 def test_what_is_pulled_again_as_soon_as_its_pointers_are_gone_stays(
     tree: Tree, tmp_path: Path, reference: Tag | None
 ) -> None:
-    pointer = tmp_path / tag_path(APP, ONE)
+    pointer = tmp_path / APP.path(ONE, ".json")
     selection = tree.selection(APP, reference)
     with meanwhile(lambda: not pointer.exists(), lambda: pull(tree, APP, ONE, FIRST)):
         removal = tree.remover.begin([selection])
@@ -286,7 +285,7 @@ def test_a_pointer_that_is_removed_as_soon_as_it_is_written_is_gone(
 ) -> None:
     """Whoever wrote it may be told so."""
     new = Tag("new")
-    pointer = tmp_path / tag_path(APP, new)
+    pointer = tmp_path / APP.path(new, ".json")
     with meanwhile(pointer.exists, lambda: remove_image(tree)), suppress(StorePurged):
         point(tree, APP, new, FIRST)
     assert not pointer.exists()

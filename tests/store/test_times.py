@@ -18,7 +18,6 @@ from depproxy.store.inventory import Selection, key_of
 from depproxy.store.pointer_format import TagPointer
 from depproxy.store.repository import Repository
 from depproxy.store.shared import SharedFiles
-from depproxy.store.times import times_path
 from depproxy.store.tree import Tree
 
 ALPINE = Repository("docker.io", ImageName("library/alpine"))
@@ -50,7 +49,7 @@ def tree(tmp_path: Path) -> Tree:
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     """The times of ``latest``."""
-    return tmp_path / times_path(ALPINE, LATEST)
+    return tmp_path / ALPINE.path(LATEST, ".times")
 
 
 def test_times_lie_beside_pointers_as_json(tree: Tree, tmp_path: Path) -> None:
