@@ -40,16 +40,6 @@ MALLORYS_HASH = BOBS_HASH
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def pool() -> InlineExecutor:
-    return InlineExecutor()
-
-
-@pytest.fixture
 def file(tmp_path: Path) -> Path:
     return users_file(tmp_path, alice=ALICES_HASH, bob=BOBS_HASH, mallory=MALLORYS_HASH)
 

@@ -39,16 +39,6 @@ WITH_SOH_HASH = "$2b$04$IYFinxpY/U3rVAXBgJEZe.WNY8y6a6tMus0gaHU7dQucS9PLz7xNG"
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def pool() -> InlineExecutor:
-    return InlineExecutor()
-
-
-@pytest.fixture
 def file(tmp_path: Path) -> Path:
     return users_file(tmp_path, alice=ALICES_HASH, bob=BOBS_HASH)
 

@@ -24,11 +24,6 @@ ELSEWHERE = "192.0.2.2"
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
 def file(tmp_path: Path) -> Path:
     return users_file(tmp_path, alice=ALICES_HASH, bob=BOBS_HASH)
 

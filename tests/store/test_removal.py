@@ -21,8 +21,7 @@ from depproxy.errors import StorePurged
 from depproxy.oci.contents import contents_of
 from depproxy.oci.digest import Digest
 from depproxy.oci.manifest import OCI_INDEX, OCI_MANIFEST, Descriptor
-from depproxy.oci.names import GroupName, ImageName, Tag
-from depproxy.store.files import DIRECTORY
+from depproxy.oci.names import ImageName, Tag
 from depproxy.store.graph import Key
 from depproxy.store.holdings import Totals
 from depproxy.store.inventory import Selection, digest_of, key_of
@@ -30,8 +29,8 @@ from depproxy.store.lists import KeptList
 from depproxy.store.pointer_format import TagPointer
 from depproxy.store.removal import REMOVED
 from depproxy.store.repository import Repository
-from depproxy.store.shared import SharedFiles
 from depproxy.store.tree import Tree
+from tests.store.trees import open_tree, point, pull, store
 
 APP = Repository("docker.io", ImageName("library/app"))
 BASE = Repository("quay.io", ImageName("a/base"))
@@ -43,35 +42,6 @@ GO_ON = threading.Event()
 
 def nobody(_: Key) -> bool:
     return False
-
-
-def open_tree(path: Path) -> Tree:
-    """As another process, or the same one after a restart, sees it."""
-    return Tree(GroupName("acme"), os.open(path, DIRECTORY), SharedFiles())
-
-
-def store(tree: Tree, digest: Digest, data: bytes) -> None:
-    tree.store(digest, data)
-    tree.holdings.add_blob(digest, len(data))
-
-
-def pull(tree: Tree, repository: Repository, tag: Tag | None, image: Image) -> None:
-    """All of an image, by a tag or by its digest."""
-    for digest, data in image.blobs.items():
-        store(tree, digest, data)
-    for digest, (media_type, body) in image.manifests.items():
-        store(tree, digest, body)
-        tree.holdings.learn(digest, body)
-        tree.pointers.write_digest(repository, Descriptor(digest, media_type, len(body)))
-    if tag:
-        point(tree, repository, tag, image)
-    tree.times.pull(repository, tag or image.index, image.index, 1000)
-
-
-def point(tree: Tree, repository: Repository, tag: Tag, image: Image) -> None:
-    media_type, body = image.manifests[image.index]
-    known = Descriptor(image.index, media_type, len(body))
-    tree.pointers.update_tag(repository, tag, lambda _: TagPointer(current=known))
 
 
 def pull_all(tree: Tree) -> None:

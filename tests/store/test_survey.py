@@ -24,6 +24,7 @@ from depproxy.store.pointer_format import TagPointer
 from depproxy.store.repository import Repository
 from depproxy.store.shared import SharedFiles
 from depproxy.store.tree import Tree
+from tests.store.trees import open_tree, pull, store
 
 APP = Repository("docker.io", ImageName("library/app"))
 DEEP = Repository("quay.io", ImageName("a/very/deep/image"))
@@ -34,30 +35,6 @@ BIG = Digest.of(b"of 512 bits", "sha512")
 GO_ON = threading.Event()
 TAGS = "manifests/docker.io/library/app/-/tags"
 DIGESTS = "manifests/docker.io/library/app/-/digests/sha256"
-
-
-def open_tree(path: Path, shared: SharedFiles | None = None) -> Tree:
-    """As another process, or the same one after a restart, sees it."""
-    return Tree(GroupName("acme"), os.open(path, DIRECTORY), shared or SharedFiles())
-
-
-def store(tree: Tree, digest: Digest, data: bytes) -> None:
-    tree.store(digest, data)
-    tree.holdings.add_blob(digest, len(data))
-
-
-def pull(tree: Tree, repository: Repository, tag: Tag | None, image: Image) -> None:
-    """All of an image, by a tag or by its digest."""
-    for digest, data in image.blobs.items():
-        store(tree, digest, data)
-    for digest, (media_type, body) in image.manifests.items():
-        store(tree, digest, body)
-        tree.holdings.learn(digest, body)
-        tree.pointers.write_digest(repository, Descriptor(digest, media_type, len(body)))
-    if tag:
-        known = TagPointer(current=descriptor(image))
-        tree.pointers.update_tag(repository, tag, lambda _: known)
-    tree.times.pull(repository, tag or image.index, image.index, 1000)
 
 
 def descriptor(image: Image) -> Descriptor:
