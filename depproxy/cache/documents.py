@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from concurrent.futures import Executor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -57,8 +58,22 @@ class Documents:
         self._meter = meter
         self._fetches: Flights[_Fetched] = Flights()
 
+    def at_hand(self, source: Source, digest: Digest) -> Document | None:
+        """From disk, where nothing has to be found out about it first."""
+        descriptor = source.tree.pointers.read_digest(source.repository, digest)
+        if descriptor is None:
+            return None
+        try:
+            body = source.tree.blobs.read_whole(digest, MAX_MANIFEST)
+        except SealBroken:
+            return None
+        return Document(descriptor, body, CacheStatus.HIT) if body else None
+
     async def stored(self, source: Source, digest: Digest) -> Document | None:
         """From disk: the body, and the type that a pointer or the body itself tells."""
+        at_hand = self.at_hand(source, digest)
+        if at_hand:
+            return at_hand
         body = await self._read(source, digest)
         if body is None:
             return None
@@ -120,22 +135,20 @@ class Documents:
             raise _FetchFailed(source, exc) from exc
 
     async def _read(self, source: Source, digest: Digest) -> bytes | None:
+        blobs = source.tree.blobs
         try:
-            blob = source.tree.blobs.open(digest)
+            return blobs.read_whole(digest, MAX_MANIFEST) or None
         except SealBroken:
-            loop = asyncio.get_running_loop()
-            recheck = source.tree.blobs.recheck
-            blob = await loop.run_in_executor(self._hashing, recheck, digest)
-            if blob is None:
-                source.tree.holdings.remove_blob(digest)
+            pass
+        loop = asyncio.get_running_loop()
+        blob = await loop.run_in_executor(self._hashing, blobs.recheck, digest)
         if blob is None:
+            source.tree.holdings.remove_blob(digest)
             return None
-        with blob:
-            try:
-                body = blob.read(0, blob.size) if blob.size <= MAX_MANIFEST else b""
-            except StoreError:
-                return None
-        return body if body and len(body) == blob.size else None
+        with blob, suppress(StoreError):
+            body = blob.read(0, blob.size) if blob.size <= MAX_MANIFEST else b""
+            return body if body and len(body) == blob.size else None
+        return None
 
     async def _recognise(self, source: Source, digest: Digest, body: bytes) -> Descriptor | None:
         """What bytes are that came as a blob, or as another image's manifest."""

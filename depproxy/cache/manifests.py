@@ -68,6 +68,11 @@ class Manifests:
 
     # -- by digest ---------------------------------------------------------------------------
 
+    def at_hand(self, source: Source, digest: Digest) -> Manifest | None:
+        """From disk, where nothing has to be waited for."""
+        stored = self._documents.at_hand(source, digest)
+        return self._handed_out(source, digest, _whole(stored)) if stored else None
+
     async def by_digest(self, source: Source, digest: Digest, with_body: bool) -> Manifest:
         """From disk without a word to the upstream, else from there.
 

@@ -51,11 +51,17 @@ class Meter:
 
     def answered(self, group: GroupName, *, is_hit: bool, served: int) -> None:
         """A request for a manifest or a blob was answered by so many bytes."""
-        self._count(group, Counts(hits=int(is_hit), misses=int(not is_hit), served=served))
+        with self._lock:
+            for counts in self._both(group):
+                counts.hits += is_hit
+                counts.misses += not is_hit
+                counts.served += served
 
     def fetched(self, group: GroupName, size: int) -> None:
         """So many bytes have come from an upstream."""
-        self._count(group, Counts(fetched=size))
+        with self._lock:
+            for counts in self._both(group):
+                counts.fetched += size
 
     def counts(self, group: GroupName) -> GroupCounts:
         with self._lock:
@@ -78,22 +84,18 @@ class Meter:
                 with self._lock:
                     self._groups[name].is_written = False
 
-    def _count(self, group: GroupName, more: Counts) -> None:
-        with self._lock:
-            known = self._find(group)
-            hour = int(self._clock()) // _HOUR * _HOUR
-            this_hour = known.hours.get(hour)
-            if this_hour is None:
-                this_hour = known.hours[hour] = Counts()
-                oldest = hour - HOURS_KEPT * _HOUR
-                for old in [start for start in known.hours if start <= oldest]:
-                    del known.hours[old]
-            for counts in (known.total, this_hour):
-                counts.hits += more.hits
-                counts.misses += more.misses
-                counts.served += more.served
-                counts.fetched += more.fetched
-            known.is_written = False
+    def _both(self, group: GroupName) -> tuple[Counts, Counts]:
+        """What counts since the beginning, and what counts this hour; both are about to change."""
+        known = self._find(group)
+        known.is_written = False
+        hour = int(self._clock()) // _HOUR * _HOUR
+        this_hour = known.hours.get(hour)
+        if this_hour is None:
+            this_hour = known.hours[hour] = Counts()
+            oldest = hour - HOURS_KEPT * _HOUR
+            for old in [start for start in known.hours if start <= oldest]:
+                del known.hours[old]
+        return known.total, this_hour
 
     def _find(self, group: GroupName) -> GroupCounts:
         known = self._groups.get(group)

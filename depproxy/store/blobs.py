@@ -7,6 +7,7 @@ from collections import OrderedDict
 from types import TracebackType
 from typing import Self
 
+from depproxy.errors import StoreError
 from depproxy.oci.digest import Digest
 from depproxy.store.files import (
     Directory,
@@ -16,6 +17,7 @@ from depproxy.store.files import (
     translated,
     unlink_quietly,
 )
+from depproxy.store.remembered import MAX_SMALL, Bodies
 from depproxy.store.seal import is_sealed, seal
 
 _PIECE = 1024 * 1024
@@ -72,8 +74,10 @@ class SealBroken(Exception):
 class Blobs:
     """The blobs below one tree's directory."""
 
-    def __init__(self, tree: Directory) -> None:
+    def __init__(self, tree: Directory, bodies: Bodies) -> None:
+        """``bodies`` may be those of other trees, too."""
         self._tree = tree
+        self._bodies = bodies
         self._rechecking = threading.Lock()
         self._right: OrderedDict[Digest, tuple[int, int, int]] = OrderedDict()
         self._uses: dict[Digest, float] = {}
@@ -149,6 +153,34 @@ class Blobs:
         os.close(fd)
         raise SealBroken(digest)
 
+    def size(self, digest: Digest) -> int | None:
+        """Bytes; None where there is no such blob. Raises `SealBroken`."""
+        status = self._status(digest)
+        return None if status is None else status.st_size
+
+    def read_whole(self, digest: Digest, limit: int) -> bytes | None:
+        """All of a blob; None where there is none that can be read, or that has at most ``limit``
+        bytes. Raises `SealBroken`."""
+        status = self._status(digest)
+        if status is None or status.st_size > limit:
+            return None
+        body = self._bodies.get(digest, status)
+        if body is not None:
+            return body
+        blob = self.open(digest)
+        if blob is None:
+            return None
+        with blob:
+            try:
+                body = blob.read(0, blob.size)
+            except StoreError:
+                return None
+        if len(body) != status.st_size:
+            return None
+        if len(body) <= MAX_SMALL:
+            self._bodies.keep(digest, status, body)
+        return body
+
     def recheck(self, digest: Digest) -> OpenBlob | None:
         """Hash a blob whose seal is broken: seal it again, or take its name away.
 
@@ -195,6 +227,18 @@ class Blobs:
         finally:
             os.close(fd)
         return is_right
+
+    def _status(self, digest: Digest) -> os.stat_result | None:
+        """Raises `SealBroken`."""
+        try:
+            status = os.stat(blob_path(digest), dir_fd=self._tree.fd, follow_symlinks=False)
+        except OSError:
+            return None
+        if not stat.S_ISREG(status.st_mode):
+            return None
+        if is_sealed(status) or self._right.get(digest) == _identity(status):
+            return status
+        raise SealBroken(digest)
 
     def _open(self, digest: Digest) -> int | None:
         flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW

@@ -22,6 +22,7 @@ from depproxy.store.files import (
     walk,
     write_file,
 )
+from depproxy.store.remembered import Bodies
 from depproxy.store.shared import SharedFiles
 from depproxy.store.tree import Tree
 
@@ -51,6 +52,7 @@ class DataDir:
         self._lock_fd = lock_fd
         self._trees: dict[GroupName, Tree] = {}
         self._shared = SharedFiles()
+        self._bodies = Bodies()
         self._guard = threading.Lock()
 
     def secret(self, name: str) -> str:
@@ -92,7 +94,7 @@ class DataDir:
                 fd = os.open(path, DIRECTORY, dir_fd=self._fd)
                 if known:
                     known.release()  # another process has purged it
-                known = Tree(group, fd, self._shared, is_new=is_new)
+                known = Tree(group, fd, self._shared, self._bodies, is_new=is_new)
                 self._trees[group] = known
                 return known
             except FileNotFoundError:
@@ -103,7 +105,7 @@ class DataDir:
                     break
             except OSError:
                 break
-        return Tree(group, -1, self._shared)
+        return Tree(group, -1, self._shared, self._bodies)
 
     def known_tree(self, group: GroupName) -> Tree | None:
         """The group's tree if it was asked for before; not made, and not looked at."""

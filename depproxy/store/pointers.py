@@ -36,6 +36,7 @@ from depproxy.store.pointer_format import (
     encode_digest,
     encode_tag,
 )
+from depproxy.store.remembered import Readings
 from depproxy.store.repository import Repository
 
 
@@ -45,10 +46,12 @@ class Pointers:
     def __init__(self, tree: Directory, holdings: Holdings) -> None:
         self._tree = tree
         self._holdings = holdings
+        self._tags: Readings[TagPointer | None] = Readings(tree, MAX_POINTER)
+        self._digests: Readings[Descriptor | None] = Readings(tree, MAX_POINTER)
 
     def read_tag(self, repository: Repository, tag: Tag) -> TagPointer | None:
         """None where there is no pointer, or none that can be read."""
-        return decode_tag(read_file(repository.path(tag, ".json"), self._tree.fd, MAX_POINTER))
+        return self._tags.read(repository.path(tag, ".json"), decode_tag)
 
     def swap_tag(
         self, repository: Repository, tag: Tag, old: TagPointer | None, new: TagPointer
@@ -63,6 +66,7 @@ class Pointers:
                 return False
             if old != new:
                 write_file(path, encode_tag(new), self._tree.fd, PARTIALS)
+                self._tags.forget(path)
                 means = new.current or new.announced
                 assert means, "a pointer points"
                 self._holdings.set_tag(
@@ -107,8 +111,8 @@ class Pointers:
 
     def read_digest(self, repository: Repository, digest: Digest) -> Descriptor | None:
         """What this image knows of a manifest; None where it does not know it."""
-        return decode_digest(
-            read_file(repository.path(digest, ".json"), self._tree.fd, MAX_POINTER), digest
+        return self._digests.read(
+            repository.path(digest, ".json"), lambda data: decode_digest(data, digest)
         )
 
     def write_digest(self, repository: Repository, descriptor: Descriptor) -> None:
@@ -119,6 +123,7 @@ class Pointers:
         body = encode_digest(descriptor)
         with translated("a digest's pointer is written"), self._locked(os.path.dirname(path)):
             write_file(path, body, self._tree.fd, PARTIALS)
+            self._digests.forget(path)
             self._holdings.set_digest(
                 Reference(repository, descriptor.digest, descriptor, self._written(path))
             )

@@ -18,6 +18,7 @@ from depproxy.store.inventory import Selection
 from depproxy.store.lists import Lists
 from depproxy.store.partial import PARTIALS, Partial
 from depproxy.store.pointers import Pointers
+from depproxy.store.remembered import Bodies
 from depproxy.store.removal import Remover
 from depproxy.store.repository import Repository
 from depproxy.store.shared import SharedFiles
@@ -33,16 +34,23 @@ class Tree:
     """
 
     def __init__(
-        self, group: GroupName, fd: int, shared: SharedFiles, *, is_new: bool = False
+        self,
+        group: GroupName,
+        fd: int,
+        shared: SharedFiles,
+        bodies: Bodies,
+        *,
+        is_new: bool = False,
     ) -> None:
         """``fd`` becomes the tree's own; -1 makes an empty tree that takes nothing. One that
         ``is_new`` has nothing in it that would have to be counted."""
         self.group = group
         self.is_new = is_new
         self._directory = Directory(fd)
+        self._status = os.fstat(fd) if fd >= 0 else None
         self._counting = threading.Lock()
         self.holdings = Holdings(shared, exact=is_new or fd < 0)
-        self.blobs = Blobs(self._directory)
+        self.blobs = Blobs(self._directory, bodies)
         self.pointers = Pointers(self._directory, self.holdings)
         self.times = Times(self._directory)
         self.lists = Lists(self._directory)
@@ -80,7 +88,7 @@ class Tree:
 
     def is_at(self, status: os.stat_result) -> bool:
         """Whether this is still the directory that ``status`` is about."""
-        return self.is_there and os.path.samestat(os.fstat(self._directory.fd), status)
+        return self._status is not None and os.path.samestat(self._status, status)
 
     def survey(self, stop: threading.Event) -> None:
         """Count everything, and go on with removals that a crash has interrupted. Blocks for as

@@ -10,6 +10,7 @@ from depproxy.oci.names import GroupName
 from depproxy.store import blobs
 from depproxy.store.blobs import SealBroken, blob_path
 from depproxy.store.files import DIRECTORY
+from depproxy.store.remembered import Bodies
 from depproxy.store.shared import SharedFiles
 from depproxy.store.tree import Tree
 
@@ -19,7 +20,7 @@ DIGEST = Digest.of(DATA)
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Tree:
-    tree = Tree(GroupName("acme"), os.open(tmp_path, DIRECTORY), SharedFiles())
+    tree = Tree(GroupName("acme"), os.open(tmp_path, DIRECTORY), SharedFiles(), Bodies())
     tree.store(DIGEST, DATA)
     return tree
 

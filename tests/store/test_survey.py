@@ -21,6 +21,7 @@ from depproxy.store.files import DIRECTORY
 from depproxy.store.holdings import Totals
 from depproxy.store.inventory import Inventory, Selection, key_of
 from depproxy.store.pointer_format import TagPointer
+from depproxy.store.remembered import Bodies
 from depproxy.store.repository import Repository
 from depproxy.store.shared import SharedFiles
 from depproxy.store.tree import Tree
@@ -93,7 +94,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Tree:
     """A tree that was told of everything that is in it."""
     shared = SharedFiles()
     path = tmp_path_factory.mktemp("told")
-    tree = Tree(GroupName("acme"), os.open(path, DIRECTORY), shared, is_new=True)
+    tree = Tree(GroupName("acme"), os.open(path, DIRECTORY), shared, Bodies(), is_new=True)
     pull_all(tree)
     return tree
 

@@ -16,6 +16,7 @@ from depproxy.oci.names import GroupName, ImageName, Tag
 from depproxy.store.files import DIRECTORY
 from depproxy.store.inventory import Selection, key_of
 from depproxy.store.pointer_format import TagPointer
+from depproxy.store.remembered import Bodies
 from depproxy.store.repository import Repository
 from depproxy.store.shared import SharedFiles
 from depproxy.store.tree import Tree
@@ -29,7 +30,7 @@ DIGEST, KEY = MANIFEST.digest, key_of(MANIFEST.digest)
 
 def open_tree(path: Path) -> Tree:
     """As another process, or the same one after a restart, sees it."""
-    return Tree(GroupName("acme"), os.open(path, DIRECTORY), SharedFiles())
+    return Tree(GroupName("acme"), os.open(path, DIRECTORY), SharedFiles(), Bodies())
 
 
 def point(tree: Tree, repository: Repository) -> None:

@@ -9,6 +9,7 @@ from depproxy.oci.manifest import Descriptor
 from depproxy.oci.names import GroupName, Tag
 from depproxy.store.files import DIRECTORY
 from depproxy.store.pointer_format import TagPointer
+from depproxy.store.remembered import Bodies
 from depproxy.store.repository import Repository
 from depproxy.store.shared import SharedFiles
 from depproxy.store.tree import Tree
@@ -16,7 +17,7 @@ from depproxy.store.tree import Tree
 
 def open_tree(path: Path, shared: SharedFiles | None = None) -> Tree:
     """As another process, or the same one after a restart, sees it."""
-    return Tree(GroupName("acme"), os.open(path, DIRECTORY), shared or SharedFiles())
+    return Tree(GroupName("acme"), os.open(path, DIRECTORY), shared or SharedFiles(), Bodies())
 
 
 def store(tree: Tree, digest: Digest, data: bytes) -> None:
