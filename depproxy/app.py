@@ -3,33 +3,36 @@
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
-from tornado.httputil import HTTPServerRequest
-from tornado.routing import Matcher, Rule
+from tornado.httputil import HTTPMessageDelegate, HTTPServerRequest
+from tornado.routing import Router
 from tornado.web import Application, RequestHandler
 
 from depproxy.access.gate import Gate
 from depproxy.cache.proxy import DependencyProxy
-from depproxy.handlers.activity import Activity
 from depproxy.handlers.api import CacheHandler, ImagesHandler, UsageHandler
-from depproxy.handlers.base import UnknownApiHandler, UnknownHandler, UnknownOciHandler
+from depproxy.handlers.base import BaseHandler, UnknownApiHandler, UnknownHandler
 from depproxy.handlers.blobs import BlobHandler
+from depproxy.handlers.lean import Surroundings
 from depproxy.handlers.listings import ReferrersHandler, TagsHandler
 from depproxy.handlers.manifests import ManifestHandler
 from depproxy.handlers.operations import HealthHandler, ReadinessHandler
-from depproxy.handlers.paths import resource_kind
-from depproxy.handlers.registry import VersionHandler
+from depproxy.handlers.registry import (
+    Registry,
+    RegistryHandler,
+    UnknownResourceHandler,
+    VersionHandler,
+)
 from depproxy.handlers.token import TokenHandler
 
-
-class Resource(Matcher):
-    """Matches the paths below ``/v2/`` that ask for one kind of resource, by their last part."""
-
-    def __init__(self, kind: str) -> None:
-        self._kind = kind
-
-    def match(self, request: HTTPServerRequest) -> dict[str, object] | None:
-        """Nothing is decoded here: handlers parse the path themselves."""
-        return {} if resource_kind(request.path) == self._kind else None
+RESOURCES: dict[str | None, type[RegistryHandler]] = {
+    "manifests": ManifestHandler,
+    "blobs": BlobHandler,
+    "tags": TagsHandler,
+    "referrers": ReferrersHandler,
+    None: UnknownResourceHandler,
+}
+"""Below ``/v2/``, by the last part of the path that says what is asked for. Nothing is decoded for
+that: handlers parse the path themselves."""
 
 
 def make_app(
@@ -37,31 +40,49 @@ def make_app(
     proxy: DependencyProxy,
     gate: Gate,
     external_url: str,
-    activity: Activity,
+    surroundings: Surroundings,
     is_draining: Callable[[], bool],
-    log_function: Callable[[RequestHandler], None],
-) -> Application:
+) -> Router:
     """The routes, with what their handlers need."""
-    guarded = {"gate": gate, "external_url": external_url}
-    image = {**guarded, "proxy": proxy}
     api = {"proxy": proxy, "gate": gate, "pull_host": urlsplit(external_url).netloc}
-    return Application(
-        [
-            (r"/v2/?", VersionHandler, guarded),
-            Rule(Resource("manifests"), ManifestHandler, image),
-            Rule(Resource("blobs"), BlobHandler, image),
-            Rule(Resource("tags"), TagsHandler, image),
-            Rule(Resource("referrers"), ReferrersHandler, image),
-            (r"/v2/.*", UnknownOciHandler),
-            (r"/jwt/auth", TokenHandler, {"gate": gate}),
-            (r"/api/v4/groups/(.+)/dependency_proxy", UsageHandler, api),
-            (r"/api/v4/groups/(.+)/dependency_proxy/cache", CacheHandler, api),
-            (r"/api/v4/groups/(.+)/dependency_proxy/manifests", ImagesHandler, api),
-            (r"/api/.*", UnknownApiHandler),
-            (r"/-/health", HealthHandler),
-            (r"/-/readiness", ReadinessHandler, {"proxy": proxy, "is_draining": is_draining}),
-            (r".*", UnknownHandler),
-        ],
-        activity=activity,
-        log_function=log_function,
+    return _Routes(
+        Registry(proxy, gate, external_url, surroundings),
+        Application(
+            [
+                (r"/jwt/auth", TokenHandler, {"gate": gate}),
+                (r"/api/v4/groups/(.+)/dependency_proxy", UsageHandler, api),
+                (r"/api/v4/groups/(.+)/dependency_proxy/cache", CacheHandler, api),
+                (r"/api/v4/groups/(.+)/dependency_proxy/manifests", ImagesHandler, api),
+                (r"/api/.*", UnknownApiHandler),
+                (r"/-/health", HealthHandler),
+                (r"/-/readiness", ReadinessHandler, {"proxy": proxy, "is_draining": is_draining}),
+                (r".*", UnknownHandler),
+            ],
+            surroundings=surroundings,
+            log_function=_log,
+        ),
     )
+
+
+class _Routes(Router):
+    """The registry's paths, which are answered without Tornado's `RequestHandler`, and the rest."""
+
+    def __init__(self, registry: Registry, rest: Application) -> None:
+        self._registry = registry
+        self._rest = rest
+
+    def find_handler(
+        self, request: HTTPServerRequest, **kwargs: object
+    ) -> HTTPMessageDelegate | None:
+        """See `Router.find_handler`."""
+        path = request.path
+        if path in ("/v2/", "/v2"):
+            return VersionHandler(request, self._registry)
+        if path.startswith("/v2/"):
+            return RESOURCES[self._registry.kind(path)](request, self._registry)
+        return self._rest.find_handler(request, **kwargs)
+
+
+def _log(handler: RequestHandler) -> None:
+    if isinstance(handler, BaseHandler):
+        handler.log_access()

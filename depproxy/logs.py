@@ -1,14 +1,10 @@
-"""Log lines: text for people, JSON for machines; one access line per request."""
+"""What the program logs: text for people, JSON for machines."""
 
 import json
 import logging
 import sys
 import time
 from typing import Any
-
-from tornado.web import RequestHandler
-
-_access = logging.getLogger("depproxy.access")
 
 
 def set_up_logging(form: str, level: str) -> None:
@@ -21,37 +17,15 @@ def set_up_logging(form: str, level: str) -> None:
     logging.getLogger("tornado.curl_httpclient").setLevel(logging.INFO)  # it would log headers
 
 
-def log_access(handler: RequestHandler) -> None:
-    """Tornado's ``log_function``."""
-    if not _access.isEnabledFor(logging.INFO):
-        return
-    request = handler.request
-    cut = getattr(handler, "was_cut", False)
-    fields: dict[str, Any] = {
-        "client": request.remote_ip,
-        "method": request.method,
-        "path": request.path,
-        "status": handler.get_status(),
-        "cut": cut,
-        "duration": round(request.request_time(), 6),
-        "cache": handler._headers.get("Cache-Status", ""),
-    }
-    _access.info(
-        "%s %s %s %d%s %.1fms %s",
-        fields["client"],
-        fields["method"],
-        fields["path"],
-        fields["status"],
-        " cut" if cut else "",
-        fields["duration"] * 1000,
-        fields["cache"] or "-",
-        extra={"fields": fields},
-    )
-
-
 class _Text(logging.Formatter):
+    """Times in UTC (RFC 3339), as in the access log's lines, which come between."""
+
+    default_time_format = "%Y-%m-%dT%H:%M:%S"
+    default_msec_format = "%s.%03dZ"
+
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
+        self.converter = time.gmtime
 
     def format(self, record: logging.LogRecord) -> str:
         """One line a record, whatever a client put into a path."""

@@ -3,10 +3,9 @@
 import asyncio
 import logging
 import os
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-
-from tornado.web import RequestHandler
 
 from depproxy import __version__
 from depproxy.access.admin import AdminToken
@@ -33,10 +32,10 @@ from depproxy.cache.staleness import Staleness
 from depproxy.cache.trees import Trees
 from depproxy.cache.upstream_choice import UpstreamNames
 from depproxy.config import Config
+from depproxy.handlers.access_log import AccessLog
 from depproxy.handlers.activity import Activity
-from depproxy.handlers.base import BaseHandler
+from depproxy.handlers.lean import Dates, RequestIds, Surroundings
 from depproxy.listening import HttpServer, bind, shown
-from depproxy.logs import log_access
 from depproxy.store.data_dir import open_data_dir
 from depproxy.store.tree import Tree
 from depproxy.upstream.curl import CurlThread
@@ -113,14 +112,21 @@ class Server:
         curl = CurlThread()
         chores = Chores(self._threads.chores)
         proxy, trees = self._build(curl, chores)
+        access_log = AccessLog(
+            self._config.log.format,
+            lambda: sys.stderr,
+            time.time,
+            asyncio.get_running_loop().call_later,
+        )
         http = HttpServer(
             make_app(
                 proxy=proxy,
                 gate=self._gate,
                 external_url=self._config.external_url,
-                activity=self.activity,
+                surroundings=Surroundings(
+                    self.activity, access_log, Dates(time.time), RequestIds()
+                ),
                 is_draining=lambda: self._draining,
-                log_function=_finished,
             )
         )
         http.add_sockets(self._sockets)
@@ -135,6 +141,7 @@ class Server:
             await chores.end()
             trees.flush()
         finally:
+            access_log.flush()
             curl.stop()
             self._threads.stop()
             self._data.close()
@@ -205,10 +212,3 @@ class Server:
         await proxy.stop(max(0.0, deadline - time.monotonic()))
         await self.activity.wait_for_silence(_LAST_WORDS)
         await http.close_all_connections()
-
-
-def _finished(handler: RequestHandler) -> None:
-    """What is due when a request has been answered."""
-    log_access(handler)
-    if isinstance(handler, BaseHandler):
-        handler.account()

@@ -63,7 +63,7 @@ PURE: dict[str, set[str]] = {
     "depproxy/cache/paging.py": set(),
     "depproxy/cache/tags.py": set(),
     "depproxy/cache/upstream_choice.py": set(),
-    "depproxy/handlers/answers.py": set(),
+    "depproxy/handlers/answers.py": {"http"},
     "depproxy/handlers/conditional.py": set(),
     "depproxy/handlers/identity.py": set(),
     "depproxy/handlers/paths.py": set(),

@@ -4,6 +4,8 @@ Codes: OCI distribution specification 1.1, "Error Codes", and Distribution's for
 """
 
 import json
+from collections.abc import Callable, Collection
+from http import HTTPStatus
 from typing import NamedTuple
 
 from depproxy import errors
@@ -55,6 +57,40 @@ def verdict(error: BaseException | None, status: int) -> Verdict:
         if kind in VERDICTS:
             return VERDICTS[kind]
     return Verdict(status, _BY_STATUS.get(status, "UNKNOWN"))
+
+
+def error_headers(
+    error: BaseException | None, challenge: Callable[[str | None], str]
+) -> dict[str, str]:
+    """What an answer to this error carries beside its message. ``challenge`` makes a
+    ``WWW-Authenticate`` of what is wrong with the token that came."""
+    headers = {}
+    if isinstance(error, errors.Unauthenticated):
+        headers["WWW-Authenticate"] = challenge(error.reason)
+    if isinstance(error, errors.UpstreamLimited | errors.TooManyAttempts) and error.retry_after:
+        headers["Retry-After"] = str(error.retry_after)
+    if isinstance(error, errors.RangeUnsatisfiable):
+        headers["Content-Range"] = f"bytes */{error.size}"
+    return headers
+
+
+def explained(error: BaseException | None, status: int, method: str, verbs: Collection[str]) -> str:
+    """What a person is told; ``verbs`` are those that are answered here."""
+    if isinstance(error, errors.DepproxyError):
+        return str(error)
+    if status == 405:
+        return f"{method} is not supported here; {', '.join(verbs)} are"
+    if status >= 500:
+        return "the server failed; its log says why"
+    return reason_of(status).lower()
+
+
+def reason_of(status: int) -> str:
+    """The words behind a status: RFC 9110, section 15."""
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return "Unknown"
 
 
 def oci_envelope(code: str, message: str, detail: object = None) -> bytes:

@@ -3,16 +3,18 @@
 import http.client
 import json
 import logging
+from functools import cached_property
 from typing import Any, NoReturn
 
 from tornado.iostream import StreamClosedError
 from tornado.web import HTTPError, RequestHandler, stream_request_body
 
-from depproxy import __version__, errors
+from depproxy import errors
 from depproxy.cache.proxy import DependencyProxy
-from depproxy.handlers.activity import Activity
-from depproxy.handlers.answers import oci_envelope, verdict
+from depproxy.handlers.access_log import Access
+from depproxy.handlers.answers import error_headers, explained, oci_envelope, verdict
 from depproxy.handlers.identity import BASIC_CHALLENGE
+from depproxy.handlers.lean import SERVER, Surroundings
 
 _log = logging.getLogger(__name__)
 
@@ -27,8 +29,19 @@ class BaseHandler(RequestHandler):
     was_cut = False
     """Whether the answer could not be completed."""
 
+    @cached_property
+    def access(self) -> Access:
+        """For the log: whoever learns what was asked for notes it here."""
+        request, ids = self.request, self.surroundings.ids
+        return Access(ids.new(), request.remote_ip or "", request.method or "", request.path)
+
+    @property
+    def surroundings(self) -> Surroundings:
+        found: Surroundings = self.settings["surroundings"]
+        return found
+
     def prepare(self) -> None:
-        activity: Activity = self.settings["activity"]
+        activity = self.surroundings.activity
         activity.enter()
         self.on_finish = activity.leave  # type: ignore[method-assign]
         if self.request.method not in self.VERBS:
@@ -54,7 +67,8 @@ class BaseHandler(RequestHandler):
         return headers.get("Content-Length", "0") != "0" or "Transfer-Encoding" in headers
 
     def set_default_headers(self) -> None:
-        self.set_header("Server", f"depproxy/{__version__}")
+        self.set_header("Server", SERVER)
+        self.set_header("X-Request-Id", self.access.id)
         self.set_header("X-Content-Type-Options", "nosniff")
         self.clear_header("Content-Type")
 
@@ -86,16 +100,9 @@ class BaseHandler(RequestHandler):
             self.set_header("Connection", "close")  # Tornado closes where a body was not read
         if status_code == 405:
             self.set_header("Allow", ", ".join(self.VERBS))
-        if isinstance(error, errors.Unauthenticated):
-            self.set_header("WWW-Authenticate", self.challenge(error.reason))
-        if isinstance(error, errors.UpstreamLimited | errors.TooManyAttempts) and error.retry_after:
-            self.set_header("Retry-After", str(error.retry_after))
-        if isinstance(error, errors.RangeUnsatisfiable):
-            self.set_header("Content-Range", f"bytes */{error.size}")
-        if isinstance(error, errors.DepproxyError):
-            message = str(error)
-        else:
-            message = self._explained(status_code, error)
+        for name, value in error_headers(error, self.challenge).items():
+            self.set_header(name, value)
+        message = self._explained(status_code, error)
         self.render_error(status_code, verdict(error, status_code).code, message)
 
     def challenge(self, reason: str | None) -> str:
@@ -110,14 +117,16 @@ class BaseHandler(RequestHandler):
     def _explained(self, status: int, error: BaseException | None) -> str:
         if isinstance(error, HTTPError) and error.log_message:
             return error.log_message
-        if status == 405:
-            return f"{self.request.method} is not supported here; {', '.join(self.VERBS)} are"
-        if status >= 500:
-            return "the server failed; its log says why"
-        return http.client.responses.get(status, "the request failed").lower()
+        return explained(error, status, self.request.method or "", self.VERBS)
 
-    def account(self) -> None:
-        """Called once, when the answer has ended: for what is counted."""
+    def log_access(self) -> None:
+        """Called once, when the answer has ended."""
+        access = self.access
+        access.status, access.cut = self.get_status(), self.was_cut
+        if access.method != "HEAD":
+            access.size = int(self._headers.get("Content-Length", 0))
+        access.duration = self.request.request_time()
+        self.surroundings.access_log.note(access)
 
     def cut(self) -> None:
         """Close the connection under an answer that cannot be completed."""
@@ -136,7 +145,8 @@ class ProxyHandler(BaseHandler):
 
 
 class OciErrors(BaseHandler):
-    """Everything below ``/v2/``: the version header, and errors in the OCI envelope."""
+    """What registries' clients ask beside ``/v2/``: the version header, and errors in the OCI
+    envelope."""
 
     def set_default_headers(self) -> None:
         super().set_default_headers()
@@ -183,10 +193,6 @@ class UnknownHandler(BaseHandler):
             "there is nothing here: images are pulled as"
             " <group>/dependency_proxy/containers/<image>",
         )
-
-
-class UnknownOciHandler(OciErrors, UnknownHandler):
-    """Every path below ``/v2/`` that no route knows."""
 
 
 class UnknownApiHandler(ApiErrors, UnknownHandler):

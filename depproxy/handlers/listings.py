@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from urllib.parse import urlencode
 
 from depproxy.handlers.registry import ImageHandler
-from depproxy.oci.digest import Digest
 from depproxy.oci.manifest import OCI_INDEX
 
 
@@ -17,8 +16,8 @@ class ListingHandler(ImageHandler):
     def asked(self) -> Mapping[str, str]:
         """The query, without what is meant for us."""
         return {
-            name: self.get_query_argument(name)
-            for name in self.request.query_arguments
+            name: values[-1].decode("utf-8", "replace").strip()
+            for name, values in self.request.query_arguments.items()
             if name != "ns"
         }
 
@@ -28,27 +27,31 @@ class ListingHandler(ImageHandler):
             return
         ns = self.asked_namespace
         query = f"{following}&{urlencode({'ns': ns})}" if ns else following
-        self.set_header("Link", f'<{self.request.path}?{query}>; rel="next"')
+        self.headers["Link"] = f'<{self.request.path}?{query}>; rel="next"'
 
 
 class TagsHandler(ListingHandler):
-    async def get(self) -> None:
+    kind = "tags"
+
+    async def answer(self) -> None:
         page, warning = await self.proxy.listings.tags(await self.source(), self.asked())
         self.tell_namespace()
         self.warn(warning)
         self.link(page.following)
-        self.set_header("Content-Type", "application/json")
-        self.finish(json.dumps({"name": self.target.name, "tags": page.tags}))
+        self.headers["Content-Type"] = "application/json"
+        self.send(json.dumps({"name": self.target.name, "tags": page.tags}).encode())
 
 
 class ReferrersHandler(ListingHandler):
-    async def get(self) -> None:
-        digest = Digest.parse(self.target.reference)
+    kind = "referrers"
+
+    async def answer(self) -> None:
+        digest = self.target.digest
         listing = await self.proxy.listings.referrers(await self.source(), digest, self.asked())
         self.tell_namespace()
         self.warn(listing.warning)
         self.link(listing.kept.following)
         if listing.kept.filters_applied:
-            self.set_header("OCI-Filters-Applied", listing.kept.filters_applied)
-        self.set_header("Content-Type", OCI_INDEX)
-        self.finish(listing.kept.body)
+            self.headers["OCI-Filters-Applied"] = listing.kept.filters_applied
+        self.headers["Content-Type"] = OCI_INDEX
+        self.send(listing.kept.body.encode())

@@ -1,33 +1,43 @@
 """``/v2/<group>/dependency_proxy/containers/<image>/manifests/<reference>``"""
 
+from depproxy.cache.manifests import Manifest
 from depproxy.handlers.conditional import is_known
 from depproxy.handlers.registry import ImageHandler
-from depproxy.oci.digest import Digest, parse_reference
+from depproxy.oci.digest import Digest
 
 
 class ManifestHandler(ImageHandler):
     """A manifest, byte for byte as the upstream has it. Ranges are ignored."""
 
-    async def get(self) -> None:
-        await self._answer(with_body=True)
+    kind = "manifest"
 
-    async def head(self) -> None:
-        await self._answer(with_body=False)
+    def answer_at_once(self) -> bool:
+        reference = self.target.manifest
+        if not isinstance(reference, Digest):
+            return False
+        source = self.open_source()
+        manifest = source and self.proxy.manifests.at_hand(source, reference)
+        if not manifest:
+            return False
+        self._send_manifest(manifest)
+        return True
 
-    async def _answer(self, with_body: bool) -> None:
-        reference = parse_reference(self.target.reference)
+    async def answer(self) -> None:
+        reference = self.target.manifest
         source = await self.source()
         manifests = self.proxy.manifests
+        with_body = not self.is_head
         if isinstance(reference, Digest):
             manifest = await manifests.by_digest(source, reference, with_body)
         else:
             manifest = await manifests.by_tag(source, reference, with_body)
+        self._send_manifest(manifest)
+
+    def _send_manifest(self, manifest: Manifest) -> None:
         descriptor = manifest.descriptor
         self.describe(descriptor.digest, descriptor.media_type, descriptor.size, manifest.status)
         self.warn(manifest.warning)
         if is_known(self.request.headers.get("If-None-Match"), descriptor.digest):
-            self.set_status(304)
-        elif with_body and manifest.body is not None:
-            self.write(manifest.body)
-            self.sent = len(manifest.body)
-        self.finish()
+            self.send_not_modified()
+        else:
+            self.send(manifest.body or b"")

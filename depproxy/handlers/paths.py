@@ -6,16 +6,18 @@ encoded slash never makes a new segment.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from urllib.parse import unquote
 
 from depproxy.errors import NameInvalid
-from depproxy.oci.names import GroupName, ImageName
+from depproxy.oci.digest import Digest, parse_reference
+from depproxy.oci.names import GroupName, ImageName, Tag
 
 _MARK = "/dependency_proxy/containers/"
 _KINDS = ("manifests", "blobs", "referrers")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class RegistryPath:
     """``group`` is None on the mirror's paths; ``image`` may begin with an upstream's host."""
 
@@ -23,10 +25,20 @@ class RegistryPath:
     image: str
     reference: str
 
-    @property
+    @cached_property
     def name(self) -> str:
         """The repository's name as the client has it."""
         return self.image if self.group is None else f"{self.group}{_MARK}{self.image}"
+
+    @cached_property
+    def manifest(self) -> Tag | Digest:
+        """The reference of a manifest. Raises `TagInvalid` and `DigestInvalid`."""
+        return parse_reference(self.reference)
+
+    @cached_property
+    def digest(self) -> Digest:
+        """The reference of what has no tags. Raises `DigestInvalid`."""
+        return Digest.parse(self.reference)
 
 
 def resource_kind(path: str) -> str | None:

@@ -1,7 +1,10 @@
-"""What every resource below ``/v2/<group>/dependency_proxy/containers/`` has in common."""
+"""What every resource below ``/v2/`` has in common, and what every image has."""
 
-from functools import cached_property
+from collections.abc import Callable
+from functools import cached_property, lru_cache
 from urllib.parse import urlsplit
+
+from tornado.httputil import HTTPServerRequest
 
 from depproxy.access.gate import Gate, Scope
 from depproxy.access.tokens import SERVICE
@@ -10,64 +13,107 @@ from depproxy.cache.proxy import DependencyProxy
 from depproxy.cache.source import Source
 from depproxy.cache.status import CacheStatus
 from depproxy.cache.upstream_choice import is_own_host
-from depproxy.errors import Unauthenticated
-from depproxy.handlers.base import OciErrors, ProxyHandler
+from depproxy.errors import NameUnknown, Unauthenticated
+from depproxy.handlers.answers import oci_envelope
 from depproxy.handlers.conditional import etag
 from depproxy.handlers.identity import bearer_challenge, presented
-from depproxy.handlers.paths import RegistryPath, parse_registry_path
+from depproxy.handlers.lean import LeanHandler, Surroundings
+from depproxy.handlers.paths import RegistryPath, parse_registry_path, resource_kind
 from depproxy.oci.digest import Digest
-from depproxy.oci.names import GroupName, ImageName
+from depproxy.oci.names import ImageName
 
 _UNSAFE_IN_WARNING = str.maketrans({'"': "'", "\\": "/", "\r": " ", "\n": " "})
 
+_PATHS_KEPT = 1024
+"""Paths that are not taken apart again: 8 µs each; with their parts some 2 MiB."""
 
-class GuardedHandler(OciErrors):
-    """Knows who asks, by a token or a password, and how he may say so."""
+_LONGEST_KEPT = 1024
+"""Characters of such a path: names end at 255, digests at 135; longer ones are mistakes."""
+
+
+class Registry:
+    """What all requests below ``/v2/`` share."""
+
+    def __init__(
+        self, proxy: DependencyProxy, gate: Gate, external_url: str, surroundings: Surroundings
+    ) -> None:
+        self.proxy = proxy
+        self.gate = gate
+        self.external_url = external_url
+        self.external_host = urlsplit(external_url).netloc
+        self.surroundings = surroundings
+        self._parse_kept: Callable[[str], RegistryPath] = lru_cache(_PATHS_KEPT)(
+            parse_registry_path
+        )
+        self._kind_kept: Callable[[str], str | None] = lru_cache(_PATHS_KEPT)(resource_kind)
+
+    def kind(self, path: str) -> str | None:
+        """See `resource_kind`."""
+        return self._kind_kept(path) if len(path) <= _LONGEST_KEPT else resource_kind(path)
+
+    def parse(self, path: str) -> RegistryPath:
+        """Take apart a request's undecoded path. Raises `NameInvalid`."""
+        if len(path) > _LONGEST_KEPT:
+            return parse_registry_path(path)
+        return self._parse_kept(path)
+
+
+class RegistryHandler(LeanHandler):
+    """The version header, and errors in the OCI envelope. Knows who asks, by a token or a password,
+    and how he may say so."""
 
     wanted_scope = ""
     """What a token has to be for."""
 
-    def initialize(self, gate: Gate, external_url: str) -> None:
-        self.gate = gate
-        self._external_url = external_url
+    def __init__(self, request: HTTPServerRequest, registry: Registry) -> None:
+        super().__init__(request, registry.surroundings)
+        self.registry = registry
+        self.headers["Docker-Distribution-Api-Version"] = "registry/2.0"
 
     async def visitor(self) -> Visitor:
         """Raises `TooManyAttempts`."""
-        return await self.gate.visitor(
-            presented(self.request.headers), self.request.remote_ip or ""
+        request = self.request
+        visitor = await self.registry.gate.visitor(
+            presented(request.headers), request.remote_ip or ""
         )
+        self.access.user = visitor.user
+        return visitor
 
     def challenge(self, reason: str | None) -> str:
-        realm = f"{self._external_url}/jwt/auth"
+        realm = f"{self.registry.external_url}/jwt/auth"
         return bearer_challenge(realm, SERVICE, self.wanted_scope, reason)
 
+    def render_error(self, code: str, message: str) -> bytes:
+        self.headers["Content-Type"] = "application/json"
+        return oci_envelope(code, message)
 
-class VersionHandler(GuardedHandler):
+
+class VersionHandler(RegistryHandler):
     """``/v2/``: this is a registry, and you may ask it. Where there are users, clients learn here
     how to get a token."""
 
-    async def get(self) -> None:
-        if self.gate.has_users:
+    async def answer(self) -> None:
+        if self.registry.gate.has_users:
             visitor = await self.visitor()
             if not visitor.is_vouched:
                 reason = "invalid_token" if visitor.is_doubtful else None
                 raise Unauthenticated("ask for a token, or send a user's password", reason)
-        self.set_header("Content-Type", "application/json")
-        self.finish(b"{}")
-
-    head = get
+        self.headers["Content-Type"] = "application/json"
+        self.send(b"{}")
 
 
-class ImageHandler(GuardedHandler, ProxyHandler):
+class ImageHandler(RegistryHandler):
     """One image of one group."""
 
-    def initialize(self, gate: Gate, external_url: str, proxy: DependencyProxy) -> None:  # type: ignore[override]
-        super().initialize(gate, external_url)
-        self.proxy = proxy
-        self.sent = 0
-        self._group: GroupName | None = None
+    kind = ""
+    """What the access log and the metrics call this kind of resource."""
+
+    def __init__(self, request: HTTPServerRequest, registry: Registry) -> None:
+        super().__init__(request, registry)
+        self.proxy = registry.proxy
+        self.access.kind = self.kind
+        self._source: Source | None = None
         self._status: CacheStatus | None = None
-        self._external_host = urlsplit(external_url).netloc
         self._namespace = ""
 
     @property
@@ -77,27 +123,37 @@ class ImageHandler(GuardedHandler, ProxyHandler):
     @cached_property
     def target(self) -> RegistryPath:
         """What the path names. Raises `NameInvalid`."""
-        return parse_registry_path(self.request.path)
+        return self.registry.parse(self.request.path)
 
     async def source(self) -> Source:
         """The image that is asked for, if the visitor may have it.
 
         Raises `NameInvalid`, `Unauthenticated`, `TooManyAttempts`, `NameUnknown` and `Denied`.
         """
-        if not self.gate.is_open(self.target.group):  # where everybody may pull, nobody is asked
-            ImageName.parse(self.target.image)  # it goes into the challenge
-            scope = Scope(self.target.group, self.target.name)
-            self.gate.check_pull(scope, await self.visitor())
-        image, ns = self.target.image, self.asked_namespace
-        own_hosts = {self._external_host, self.request.host}
-        if ns and not is_own_host(ns, own_hosts):
-            self._namespace = self.proxy.upstream_named(ns) or ""
-        if self.target.group is None:
-            source = self.proxy.mirrored(image, ns, own_hosts)
+        gate, target = self.registry.gate, self.target
+        if not gate.is_open(target.group):  # where everybody may pull, nobody is asked
+            ImageName.parse(target.image)  # it goes into the challenge
+            gate.check_pull(Scope(target.group, target.name), await self.visitor())
+        return self._take_source()
+
+    def open_source(self) -> Source | None:
+        """As `source`, where everybody may pull; None where it has to be asked who it is."""
+        return self._take_source() if self.registry.gate.is_open(self.target.group) else None
+
+    def _take_source(self) -> Source:
+        target, ns, own_hosts = self.target, self.asked_namespace, frozenset[str]()
+        if ns:
+            own_hosts = frozenset({self.registry.external_host, self.request.host})
+            if not is_own_host(ns, own_hosts):
+                self._namespace = self.proxy.upstream_named(ns) or ""
+        if target.group is None:
+            source = self.proxy.mirrored(target.image, ns, own_hosts)
         else:
-            group = self.proxy.group(self.target.group)
-            source = self.proxy.source(group, image, ns, own_hosts)
-        self._group = source.group.name
+            group = self.proxy.group(target.group)
+            source = self.proxy.source(group, target.image, ns, own_hosts)
+        self._source = source
+        self.access.group = source.group.name
+        self.access.image = source.name
         return source
 
     @property
@@ -106,36 +162,54 @@ class ImageHandler(GuardedHandler, ProxyHandler):
         values = self.request.query_arguments.get("ns")
         return values[-1].decode("utf-8", "replace") if values else None
 
-    def render_error(self, status: int, code: str, message: str) -> None:
+    def render_error(self, code: str, message: str) -> bytes:
         self.tell_namespace()
-        super().render_error(status, code, message)
+        return super().render_error(code, message)
 
     def account(self) -> None:
         """Hits and misses are answers with a manifest, a blob, or its head."""
-        if self._status is not None and self._group is not None:
+        if self._status is not None and self._source is not None:
             is_hit = self._status is CacheStatus.HIT
-            self.proxy.meter.answered(self._group, is_hit=is_hit, served=self.sent)
+            group = self._source.group.name
+            self.proxy.meter.answered(group, is_hit=is_hit, served=self.sent)
 
     def tell_namespace(self) -> None:
         """Whose image this is, for those who asked for a registry by ``ns``."""
         if self._namespace:
-            self.set_header("OCI-Namespace", self._namespace)
+            self.headers["OCI-Namespace"] = self._namespace
 
     def warn(self, warning: str | None) -> None:
         """Say that what is sent may be out of date (RFC 7234, 5.5)."""
         if warning:
             text = warning.translate(_UNSAFE_IN_WARNING).encode("ascii", "replace").decode()
-            self.set_header("Warning", f'299 - "{text}"')
+            self.headers["Warning"] = f'299 - "{text}"'
 
     def describe(
         self, digest: Digest, media_type: str, size: int | None, status: CacheStatus
     ) -> None:
         """The headers that manifests and blobs carry."""
         self._status = status
+        self.access.cache = status.value
         self.tell_namespace()
-        self.set_header("Docker-Content-Digest", digest)
-        self.set_header("Content-Type", media_type)
-        self.set_header("ETag", etag(digest))
-        self.set_header("Cache-Status", status.header())
+        self.headers["Docker-Content-Digest"] = digest
+        self.headers["Content-Type"] = media_type
+        self.headers["ETag"] = etag(digest)
+        self.headers["Cache-Status"] = status.header()
         if size is not None:
-            self.set_header("Content-Length", str(size))
+            self.headers["Content-Length"] = str(size)
+
+    def send_not_modified(self) -> None:
+        """The client has it already: RFC 9110, 15.4.5."""
+        self.status = 304
+        self.headers.pop("Content-Type", None)
+        self.send()
+
+
+class UnknownResourceHandler(RegistryHandler):
+    """Every path below ``/v2/`` that no route knows."""
+
+    async def answer(self) -> None:
+        raise NameUnknown(
+            "there is nothing here: images are pulled as"
+            " <group>/dependency_proxy/containers/<image>"
+        )

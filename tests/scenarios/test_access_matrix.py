@@ -438,7 +438,7 @@ def told(reply: Reply, group: str) -> tuple[int, dict[str, str], bytes]:
     headers = {
         name: value.replace(group, "<group>")
         for name, value in reply.headers.items()
-        if name not in ("Date", "Content-Length")
+        if name not in ("Date", "X-Request-Id", "Content-Length")
     }
     return reply.status, headers, reply.body.replace(group.encode(), b"<group>")
 

@@ -4,12 +4,16 @@ import http.client
 import os
 import random
 import socket
+from concurrent.futures import ThreadPoolExecutor
+from typing import BinaryIO
 
 import pytest
 
 from depproxy.demo.image import Image
+from tests.fakes import behaviours
+from tests.fakes.behaviours import Gate
 from tests.fakes.registry import FakeRegistry
-from tests.running import PREFIX, RunningServer
+from tests.running import PREFIX, RunningServer, Start
 
 
 def test_a_client_that_begins_with_tls_is_hung_up_on_at_once(server: RunningServer) -> None:
@@ -67,3 +71,96 @@ def test_a_file_that_shrinks_while_it_is_sent_cuts_its_client_and_nobody_else(
             response.read()
     assert server.manifest("hello", "latest").status == 200
     assert server.blob("hello", digest).body == bytes(64 * 2**20)
+
+
+def test_requests_that_come_together_are_answered_in_their_order(
+    server: RunningServer, hello: Image
+) -> None:
+    """One that is at hand does not overtake one that is not."""
+    server.manifest("hello", "latest")
+    paths = [f"{PREFIX}/hello/manifests/latest", f"{PREFIX}/hello/manifests/{hello.index}", "/v2/"]
+    asked = "".join(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n" for path in paths * 5)
+    with (
+        socket.create_connection(("127.0.0.1", server.port)) as connection,
+        connection.makefile("rb") as answers,
+    ):
+        connection.sendall(asked.encode())
+        sizes = [len(_next_body(answers)) for _ in range(15)]
+    index = len(hello.manifests[hello.index][1])
+    assert sizes == [index, index, 2] * 5
+
+
+def _next_body(answers: BinaryIO) -> bytes:
+    assert answers.readline().startswith(b"HTTP/1.1 200 ")
+    length = 0
+    while line := answers.readline().strip().lower():
+        if line.startswith(b"content-length:"):
+            length = int(line.partition(b":")[2])
+    return answers.read(length)
+
+
+@pytest.mark.parametrize("path", ["hello/manifests/latest", "hello/manifests/{index}"])
+@pytest.mark.parametrize(
+    ("version", "asked", "told"),
+    [
+        ("1.0", "", None),
+        ("1.0", "keep-alive", "Keep-Alive"),
+        ("1.1", "", None),
+        ("1.1", "close", "close"),
+    ],
+)
+def test_a_connection_is_kept_as_its_client_wants(
+    server: RunningServer, hello: Image, path: str, version: str, asked: str, told: str | None
+) -> None:
+    server.manifest("hello", "latest")
+    path = path.format(index=hello.index)
+    head = f"GET {PREFIX}/{path} HTTP/{version}\r\nHost: x\r\n"
+    head += f"Connection: {asked}\r\n\r\n" if asked else "\r\n"
+    with socket.create_connection(("127.0.0.1", server.port)) as connection:
+        connection.sendall(head.encode())
+        reply = http.client.HTTPResponse(connection)
+        reply.begin()
+        assert reply.read() == hello.manifests[hello.index][1]
+        assert reply.headers["Connection"] == told
+        is_kept = told == "Keep-Alive" or (version, asked) == ("1.1", "")
+        if is_kept:
+            connection.sendall(head.encode())
+        assert (connection.recv(12) == b"HTTP/1.1 200") == is_kept
+
+
+@pytest.mark.parametrize("sent", ["", "GET / HTTP/1.1\r\nHost"])
+def test_a_connection_that_asks_nothing_is_closed_in_the_end(
+    start: Start, monkeypatch: pytest.MonkeyPatch, sent: str
+) -> None:
+    """Also one that never comes to the end of its head."""
+    monkeypatch.setattr("depproxy.listening.IDLE_TIMEOUT", 0.03)
+    server = start()
+    with socket.create_connection(("127.0.0.1", server.port)) as connection:
+        connection.sendall(sent.encode())
+        assert connection.recv(100) == b""
+
+
+def test_an_answer_that_takes_longer_than_idleness_may_is_not_cut(
+    start: Start, registry: FakeRegistry, hello: Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("depproxy.listening.IDLE_TIMEOUT", 0.03)
+    gate = Gate()
+    registry.misbehave(behaviours.hold(gate), ".*/manifests/latest", times=1)
+    server = start()
+    with ThreadPoolExecutor(1) as pool:
+        slow = pool.submit(server.manifest, "hello", "latest")
+        with socket.create_connection(("127.0.0.1", server.port)) as idle:
+            assert idle.recv(100) == b""  # so the time has passed for the other one, too
+        gate.open()
+        assert slow.result().status == 200
+
+
+def test_every_answer_has_a_name_of_its_own_that_the_log_has_too(
+    server: RunningServer, hello: Image, capsys: pytest.CaptureFixture[str]
+) -> None:
+    paths = ["/v2/", f"{PREFIX}/hello/manifests/latest", "/-/health", "/nowhere", "/v2/nowhere"]
+    names = [server.ask(path).headers["X-Request-Id"] for path in paths]
+    server.stop()
+    logged = [line.split() for line in capsys.readouterr().err.splitlines() if ".access" in line]
+    assert [(line[6], line[-1]) for line in logged] == list(zip(paths, names, strict=True))
+    assert len(set(names)) == len(paths)
