@@ -22,7 +22,7 @@ from concurrent.futures import Executor
 from enum import Enum
 from typing import Protocol
 
-from depproxy.cache.change import Change
+from depproxy.cache.change import Change, Pace
 from depproxy.errors import (
     ContentMismatch,
     DepproxyError,
@@ -361,8 +361,8 @@ class _OneTry:
         self._fill = fill
         self._partial = fill._partial
         self._loop = fill._loop
-        self._position = 0
-        self._closed = False
+        self._growth = Pace(self._report_grew)
+        self._position, self._closed = 0, False
 
     def begin(self, start: int, size: int | None) -> None:
         self._raise_if_closed()
@@ -382,7 +382,7 @@ class _OneTry:
         self._raise_if_closed()
         self._partial.write(self._position, data)
         self._position += len(data)
-        self._loop.call_soon_threadsafe(self._report_grew)
+        self._growth.tell()
 
     def close(self) -> None:
         self._closed = True

@@ -20,8 +20,9 @@ from depproxy.store.seal import seal
 PARTIALS = "partial"
 """The folder of a tree in which files grow; flat."""
 
-_PIECE = 1024 * 1024
-"""Bytes that are hashed at once."""
+_PIECE = 256 * 1024
+"""Bytes that are read back and hashed at once, into the same buffer: with
+a new MiB each time, the peak was 4 MiB higher."""
 
 
 class DifferentBytes(Exception):
@@ -88,12 +89,13 @@ class Partial:
         """
         with translated("a blob is verified"):
             end = self.written
+            piece = memoryview(bytearray(min(_PIECE, end - self._hashed)))
             while self._hashed < end:
-                piece = os.pread(self._fd, min(_PIECE, end - self._hashed), self._hashed)
-                if not piece:
+                count = os.preadv(self._fd, [piece[: end - self._hashed]], self._hashed)
+                if not count:
                     raise StoreError("a partial file shrank")
-                self._hasher.update(piece)
-                self._hashed += len(piece)
+                self._hasher.update(piece[:count])
+                self._hashed += count
         return self._hashed
 
     def is_right(self) -> bool:

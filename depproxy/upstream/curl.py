@@ -42,6 +42,10 @@ from depproxy.upstream.messages import (
 T = TypeVar("T")
 
 
+READ_AT_ONCE = 256 * 1024
+"""Bytes that libcurl takes from a socket in one go; the transfers of a client share the buffer. Its
+own 16 KiB cost 0.13 s of CPU time more a GiB."""
+
 _SUPPRESS_CONNECT_HEADERS = 265
 """libcurl's option of that name, which pycurl does not name: a proxy's head is not the answer's."""
 
@@ -159,6 +163,7 @@ class CurlTransport:
         exchange.started(curl)
         curl.setopt(pycurl.HEADERFUNCTION, exchange.on_header)
         curl.setopt(pycurl.WRITEFUNCTION, exchange.on_body)
+        curl.setopt(pycurl.BUFFERSIZE, READ_AT_ONCE)
         curl.setopt(pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_1_1)
         curl.setopt(pycurl.NOSIGNAL, 1)
         curl.setopt(pycurl.PROXY, self._proxy)  # empty: none, whatever the environment says

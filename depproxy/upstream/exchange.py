@@ -1,11 +1,13 @@
 """One request and its answer, as libcurl calls back.
 
-libcurl hands a body over in pieces of 16 KiB; they are collected to `BUFFER` before anything looks
-at them, and for at most `FLUSH_AFTER`.
+libcurl hands a body over in pieces of 16 KiB. They are collected to `BUFFER` before anything looks
+at them; what comes after a silence is handed on at once, and nothing waits for longer than
+`FLUSH_AFTER`.
 """
 
 import asyncio
 import contextlib
+import math
 import re
 import socket
 
@@ -19,8 +21,8 @@ BUFFER = 256 * 1024
 """Bytes that are handed on at once: few enough that 64 transfers take 16 MiB."""
 
 FLUSH_AFTER = 0.02
-"""Seconds after which a piece is handed on even if it is small: followers of a slow upstream wait
-for it."""
+"""Seconds from one small piece that is handed on to the next one: followers of a slow upstream wait
+for it, and each costs a write."""
 
 MAX_HEADER_BYTES = 64 * 1024
 """A head that is longer is an attack; libcurl itself would take 300 KiB."""
@@ -50,6 +52,7 @@ class Exchange:
         self._header_bytes = 0
         self._pieces = bytearray()
         self._flush_timer: asyncio.TimerHandle | None = None
+        self._flushed = -math.inf
         self._sockets: list[socket.socket] = []
         self._started = 0.0
         self._progress = 0.0
@@ -122,12 +125,13 @@ class Exchange:
         """libcurl's WRITEFUNCTION: at most 16 KiB at a time."""
         if self._closed or self._error or self._sink is None:
             return 0
-        self._progress = self._loop.time()
         self._pieces += piece
         if len(self._pieces) >= BUFFER:
             self._flush()
         elif self._flush_timer is None:
-            self._flush_timer = self._loop.call_later(FLUSH_AFTER, self._flush)
+            self._progress = self._loop.time()
+            due = max(self._progress, self._flushed + FLUSH_AFTER)
+            self._flush_timer = self._loop.call_at(due, self._flush)
         return len(piece)
 
     def _flush(self) -> None:
@@ -137,6 +141,7 @@ class Exchange:
         if not self._pieces or self._closed or self._sink is None or self._error:
             return
         pieces, self._pieces = self._pieces, bytearray()
+        self._flushed = self._progress = self._loop.time()
         try:
             self._sink.write(memoryview(pieces))
         except BufferFull:
