@@ -1,4 +1,6 @@
-"""A server that does nothing but write files in pieces of 1 MiB: what Tornado gives by itself.
+"""A server that does nothing but write files in pieces of 1 MiB, each when the one before has been
+taken: what Tornado gives by itself. A client that takes as fast as it is given has the server to
+itself, since nothing ever has to be waited for.
 
 ``python -m bench.peers.pieces PORT FOLDER``
 """
@@ -26,7 +28,6 @@ class PiecesHandler(RequestHandler):
             while piece := file.read(PIECE):
                 self.write(piece)
                 await self.flush()
-                await asyncio.sleep(0)  # else a fast client would have the server to itself
 
 
 async def main() -> None:
