@@ -1,21 +1,19 @@
-"""Sockets that clients come to, and the HTTP server behind them, with its limits."""
+"""The HTTP server behind the sockets, with its limits."""
 
 import array
 import fcntl
 import mmap
 import os
 import socket
+import ssl
 import termios
 from asyncio import Future
-from collections.abc import Sequence
 
 from tornado.httpserver import HTTPServer
+from tornado.httputil import HTTPServerConnectionDelegate
 from tornado.iostream import IOStream
-from tornado.netutil import bind_sockets
-from tornado.web import Application
 
-from depproxy.config import Address
-from depproxy.errors import DepproxyError
+from depproxy.tls import encrypted
 
 MAX_HEADER = 32 * 1024
 """Bytes of a request's head: names have 255 characters, tokens some KiB."""
@@ -32,39 +30,12 @@ IDLE_TIMEOUT = 300.0
 SLOWEST_CLIENT = 60.0
 """Seconds after which a client that takes no byte of what waits for it is left."""
 
-BACKLOG = 4096
-"""Connections that the kernel keeps for us while we are busy: with Tornado's 128, a thousand CI
-jobs at once had to knock again, seconds later."""
-
 LARGEST_PIECE = 256 * 1024
 """Bytes of a file that are sent in one go: a fast reader never makes the socket wait, and others
 want their turn."""
 
 _TLS_HANDSHAKE = 0x16
 """The first byte of a TLS connection (RFC 8446, 5.1), and of no HTTP request."""
-
-
-class CannotListen(DepproxyError):
-    """The address is taken, or not ours."""
-
-
-def bind(addresses: Sequence[Address]) -> list[socket.socket]:
-    """Listening sockets for all addresses. Raises `CannotListen`."""
-    sockets: list[socket.socket] = []
-    for address in addresses:
-        try:
-            sockets += bind_sockets(address.port, address.host, backlog=BACKLOG)
-        except OSError as exc:
-            for sock in sockets:
-                sock.close()
-            raise CannotListen(f"cannot listen on {address}: {exc.strerror}") from exc
-    return sockets
-
-
-def shown(sock: socket.socket) -> str:
-    """``host:port`` of a listening socket."""
-    host, port = sock.getsockname()[:2]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 _STAND_IN = mmap.mmap(-1, LARGEST_PIECE)
@@ -148,9 +119,13 @@ class _PlainStream(IOStream):
 class HttpServer(HTTPServer):
     """Tornado's server with our limits."""
 
-    def initialize(self, application: Application) -> None:  # type: ignore[override]
+    tls: ssl.SSLContext | None = None
+    """What connections are encrypted with. A new one counts for new connections; those by a unix
+    socket never leave the machine, and have none."""
+
+    def initialize(self, entrance: HTTPServerConnectionDelegate) -> None:  # type: ignore[override]
         super().initialize(
-            application,
+            entrance,
             idle_connection_timeout=IDLE_TIMEOUT,
             max_header_size=MAX_HEADER,
             max_body_size=MAX_BODY,
@@ -159,4 +134,8 @@ class HttpServer(HTTPServer):
 
     def handle_stream(self, stream: IOStream, address: tuple[str, int]) -> None:
         """See `TCPServer.handle_stream`: nothing has been read from ``stream`` yet."""
-        super().handle_stream(_PlainStream(stream.socket), address)
+        sock = stream.socket
+        if self.tls is None or sock.family == socket.AF_UNIX:
+            super().handle_stream(_PlainStream(sock), address)
+        elif encrypted_stream := encrypted(sock, self.tls):
+            super().handle_stream(encrypted_stream, address)
