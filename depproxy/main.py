@@ -6,7 +6,6 @@ import contextlib
 import gc
 import logging
 import resource
-import signal
 import sys
 import tempfile
 from collections.abc import Coroutine, Sequence
@@ -15,7 +14,7 @@ from types import ModuleType
 from typing import Any
 
 from depproxy import __version__
-from depproxy.access.advice import problems, warnings
+from depproxy.access import advice
 from depproxy.commands import passwd, purge, usage, verify, warm
 from depproxy.config import Config, load_config
 from depproxy.demo.plan import demo_config, demo_lines
@@ -23,6 +22,9 @@ from depproxy.demo.registry import serve_demo_registry
 from depproxy.errors import ConfigError, DepproxyError
 from depproxy.logs import set_up_logging
 from depproxy.service import Server
+from depproxy.signals import Signals
+from depproxy.tls import problems as tls_problems
+from depproxy.tls import warnings as tls_warnings
 
 _log = logging.getLogger(__name__)
 
@@ -56,21 +58,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     is_command = options.command is not None
     file = options.config or _found_config()
     try:
-        config = load_config(file) if is_command else load_config(file, problems)
+        config = load_config(file) if is_command else load_config(file, _problems)
     except ConfigError as exc:
         _report(exc)
         return EXIT_USAGE
     if is_command:
         return _command(COMMANDS[options.command], config, options)
     if options.check_config:
-        for warning in warnings(config):
+        for warning in (*advice.warnings(config), *tls_warnings(config)):
             print(f"depproxy: {warning}", file=sys.stderr)
         print(f"{file}: right")
         return 0
     set_up_logging(config.log.format, config.log.level)
     _raise_descriptor_limit()
     _share_the_interpreter()
-    return _guarded(_demonstrate(config) if options.demo else _serve(config))
+    return _guarded(_demonstrate(config) if options.demo else _serve(config, file))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -143,27 +145,44 @@ def _guarded(work: Coroutine[Any, Any, None]) -> int:
     return 0
 
 
-async def _serve(config: Config) -> None:
-    await Server(config).run(_stop_signal())
+async def _serve(config: Config, file: Path) -> None:
+    server, signals = Server(config), Signals()
+    reloads = asyncio.create_task(signals.on_hangup(lambda: _reload(server, file)))
+    await server.run(signals.stop)
+    reloads.cancel()
+
+
+async def _reload(server: Server, file: Path) -> None:
+    """Read the configuration again; a wrong one changes nothing."""
+    server.reloading()
+    try:
+        config = await asyncio.to_thread(load_config, file, _problems)
+        server.reload(config)
+    except ConfigError as exc:
+        _log.error("%s cannot be used, and the configuration stays as it was:", exc.source)
+        for problem in exc.problems:
+            _log.error("%s", problem)
+        server.keep(f"{exc.source} has {len(exc.problems)} problem(s)")
+    except DepproxyError as exc:
+        _log.error("%s; the configuration stays as it was", exc)
+        server.keep(str(exc))
+    else:
+        set_up_logging(config.log.format, config.log.level)
+
+
+def _problems(config: Config) -> list[str]:
+    """What is wrong beside the file itself."""
+    return [*advice.problems(config), *tls_problems(config)]
 
 
 async def _demonstrate(config: Config) -> None:
     """Serve the demo's image from a folder that is thrown away afterwards."""
+    signals = Signals()
     with tempfile.TemporaryDirectory(prefix="depproxy-demo-") as folder:
         demo = demo_config(config, serve_demo_registry(), Path(folder))
         server = Server(demo)
         print(demo_lines(server.addresses[0], demo.data_dir), flush=True)
-        await server.run(_stop_signal())
-
-
-def _stop_signal() -> asyncio.Event:
-    """Set by SIGTERM and SIGINT."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    loop.add_signal_handler(signal.SIGHUP, _log.warning, "SIGHUP: a reload is not supported yet")
-    return stop
+        await server.run(signals.stop)
 
 
 def _report(error: ConfigError) -> None:

@@ -1,107 +1,70 @@
-"""A running server: every object of it is built, run and taken down here."""
+"""A running server: run, reloaded and taken down here."""
 
 import asyncio
 import logging
 import os
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from depproxy import __version__
-from depproxy.access.admin import AdminToken
-from depproxy.access.advice import warnings
-from depproxy.access.gate import Gate
-from depproxy.access.tokens import Tokens
-from depproxy.access.users import Users
+from depproxy.access import advice
 from depproxy.app import make_app
-from depproxy.cache.blobs import Blobs
-from depproxy.cache.catalogue import Catalogue
-from depproxy.cache.chores import Chores
-from depproxy.cache.documents import Documents
-from depproxy.cache.housekeeping import Housekeeping
-from depproxy.cache.in_use import InUse
-from depproxy.cache.listings import Listings
-from depproxy.cache.loans import Loans
-from depproxy.cache.manifests import Manifests
-from depproxy.cache.meter import Meter
-from depproxy.cache.missing import Missing
-from depproxy.cache.proxy import DependencyProxy
-from depproxy.cache.purges import Purges
-from depproxy.cache.room import Room
-from depproxy.cache.staleness import Staleness
-from depproxy.cache.trees import Trees
-from depproxy.cache.upstream_choice import UpstreamNames
+from depproxy.composition import Configured, Lasting, configure, make_access
 from depproxy.config import Config
+from depproxy.entrance import NEWCOMERS_PATIENCE, Entrance, Way
 from depproxy.handlers.access_log import AccessLog
 from depproxy.handlers.activity import Activity
 from depproxy.handlers.lean import Dates, RequestIds, Surroundings
-from depproxy.listening import HttpServer, bind, shown
+from depproxy.listening import HttpServer
+from depproxy.notify import Supervisor
+from depproxy.proxies import TrustedProxies
+from depproxy.sockets import Listener, bind, passed
 from depproxy.store.data_dir import open_data_dir
 from depproxy.store.tree import Tree
-from depproxy.upstream.curl import CurlThread
-from depproxy.upstream.registries import Registries
+from depproxy.threads import Threads
+from depproxy.tls import make_context
+from depproxy.tls import warnings as tls_warnings
 
 _log = logging.getLogger(__name__)
-
-DISK_THREADS = 16
-"""Threads that store blobs: syncing a large one takes a thread for seconds."""
-
-NOTE_THREADS = 4
-"""Threads that write manifests and pointers, which must not wait for blobs."""
-
-CHORE_THREADS = 2
-"""Threads that count and delete in the background."""
-
-HASHING_THREADS = 2
-"""Threads that hash: more than there are cores would only take turns."""
-
-PASSWORD_THREADS = max(1, min(4, (os.cpu_count() or 1) // 2))
-"""Threads that check passwords, which takes a core: half of them at most."""
 
 _LAST_WORDS = 1.0
 """Seconds for requests that were given up on to be told so."""
 
-USER_AGENT = f"depproxy/{__version__}"
-
-
-class _Threads:
-    """The pools of one server, each for work that must not wait for the others'."""
-
-    def __init__(self) -> None:
-        self.disk = ThreadPoolExecutor(DISK_THREADS, "disk")
-        self.notes = ThreadPoolExecutor(NOTE_THREADS, "notes")
-        self.hashing = ThreadPoolExecutor(HASHING_THREADS, "hashing")
-        self.chores = ThreadPoolExecutor(CHORE_THREADS, "chores")
-        self.passwords = ThreadPoolExecutor(PASSWORD_THREADS, "passwords")
-
-    def stop(self) -> None:
-        """What has not begun never will; what has ends."""
-        for pool in (self.passwords, self.chores, self.hashing, self.notes, self.disk):
-            pool.shutdown(cancel_futures=True)
+_FIXED = ("listen", "data_dir", "metrics")
+"""What stays for as long as the server runs. A certificate may be exchanged, not come or go."""
 
 
 class Server:
     """One server on one data folder."""
 
-    def __init__(self, config: Config) -> None:
-        """Binds the address and locks the folder. Raises `CannotListen`, `StoreError`."""
+    def __init__(self, config: Config, environ: Mapping[str, str] = os.environ) -> None:
+        """Binds the addresses, or takes the sockets that systemd has opened, and locks the folder.
+
+        Raises `CannotListen`, `CertificateUnusable`, `StoreError` and `UsersFileError`.
+        """
         self._config = config
-        self._threads = _Threads()
-        self._sockets = bind(config.listen)
+        self._supervisor = Supervisor(environ)
+        self._threads = Threads()
+        self._tls = make_context(config.tls)
+        self._listeners: list[Listener] = passed(environ, os.getpid()) or bind(config.listen)
         try:
             self._data = open_data_dir(config.data_dir)
-            self._gate = self._make_gate()
+            self._access = make_access(config, self._data, self._threads)
         except BaseException:
-            for sock in self._sockets:
-                sock.close()
+            for listener in self._listeners:
+                listener.close()
             raise
         self.activity = Activity()
+        self._running: _Running | None = None
         self._draining = False
+        self._flush_log: Callable[[], None] = lambda: None
 
     @property
     def addresses(self) -> list[str]:
-        """``host:port`` of what it listens on."""
-        return [shown(sock) for sock in self._sockets]
+        """``host:port`` or ``unix:/path`` of what it listens on."""
+        return [str(listener) for listener in self._listeners]
 
     def trees(self) -> list[Tree]:
         """The groups' trees that are in use."""
@@ -109,106 +72,138 @@ class Server:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until ``stop`` is set, then let running requests end."""
-        curl = CurlThread()
-        chores = Chores(self._threads.chores)
-        proxy, trees = self._build(curl, chores)
-        access_log = AccessLog(
-            self._config.log.format,
-            lambda: sys.stderr,
-            time.time,
-            asyncio.get_running_loop().call_later,
-        )
-        http = HttpServer(
-            make_app(
-                proxy=proxy,
-                gate=self._gate,
-                external_url=self._config.external_url,
-                surroundings=Surroundings(
-                    self.activity, access_log, Dates(time.time), RequestIds()
-                ),
-                is_draining=lambda: self._draining,
-            )
-        )
-        http.add_sockets(self._sockets)
-        trees.start([group.name for group in self._config.groups.values()])
-        chores.begin(proxy.purges.empty_trash)
-        for warning in warnings(self._config):
+        lasting = Lasting(self._config, self._data, self._threads)
+        now = configure(lasting, self._config, self._access)
+        entrance = Entrance(self._way(now))
+        http = HttpServer(entrance)
+        http.tls = self._tls
+        self._running = _Running(lasting, now, entrance, http)
+        http.add_sockets([listener.socket for listener in self._listeners])
+        now.begin(lasting)
+        lasting.trees.start()
+        lasting.chores.begin(lasting.purges.empty_trash)
+        for warning in _strange(self._config):
             _log.warning("%s", warning)
-        _log.info("depproxy %s listens on %s", __version__, ", ".join(self.addresses))
+        self._announce()
         try:
             await stop.wait()
-            await self._drain(http, proxy)
-            await chores.end()
-            trees.flush()
+            await self._drain(self._running)
+            await lasting.chores.end()
+            lasting.trees.flush()
         finally:
-            access_log.flush()
-            curl.stop()
+            self._flush_log()
+            lasting.curl.stop()
             self._threads.stop()
             self._data.close()
         _log.info("stopped")
 
-    def _make_gate(self) -> Gate:
-        """Raises `StoreError` and `UsersFileError`."""
-        config, file = self._config, self._config.auth.users_file
-        return Gate(
-            config.groups,
-            config.mirror.group,
-            AdminToken(self._data.secret("admin_token")),
-            Tokens(
-                self._data.secret("token_key"),
-                config.external_url,
-                config.auth.token_lifetime,
-                time.time,
-            ),
-            Users(file, self._threads.passwords, time.monotonic) if file else None,
-        )
+    def reloading(self) -> None:
+        """Tell whoever supervises the server that a reload begins; `reload` or `keep` ends it."""
+        self._supervisor.reloading()
 
-    def _build(self, curl: CurlThread, chores: Chores) -> tuple[DependencyProxy, Trees]:
-        config, threads = self._config, self._threads
-        registries = Registries(config.upstreams, curl, USER_AGENT, time.monotonic)
-        meter = Meter(self._data, time.time)
-        trees = Trees(self._data, chores, meter)
-        in_use = InUse()
-        room = Room(self._data, in_use, threads.disk, config.housekeeping.min_free, chores.stop)
-        documents = Documents(threads.notes, threads.hashing, in_use, meter)
-        staleness = Staleness(time.time)
-        missing = Missing(time.monotonic)
-        housekeeping = Housekeeping(
-            config.housekeeping, config.groups, trees.get, in_use, room, chores, time.time
-        )
-        chores.spawn(housekeeping.run())
-        proxy = DependencyProxy(
-            config.groups,
-            config.mirror.group,
-            UpstreamNames(config.upstreams),
-            registries,
-            trees,
-            manifests=Manifests(documents, missing, staleness, threads.notes, time.time),
-            blobs=Blobs(
-                threads.disk,
-                threads.hashing,
-                asyncio.sleep,
-                in_use,
-                room,
-                Loans(self._data, config.groups, threads.notes),
-                meter,
-                time.time,
-            ),
-            listings=Listings(staleness, threads.notes, time.time),
-            purges=Purges(self._data, trees.get, in_use, threads.notes, chores),
-            catalogue=Catalogue(trees, registries, meter, threads.notes),
-            meter=meter,
-        )
-        return proxy, trees
+    def keep(self, why: str) -> None:
+        """A reload has failed, and everything stays as it is."""
+        self._supervisor.ready(f"{why}; the configuration is as before")
 
-    async def _drain(self, http: HttpServer, proxy: DependencyProxy) -> None:
+    def reload(self, config: Config) -> None:
+        """Put another configuration in force, all of it or nothing. To be called on the event loop
+        while `run` runs.
+
+        Requests and fills that have begun end as they began. What cannot change while the server
+        runs stays as it is, and the log says so. Raises what making a server raises.
+        """
+        running = self._running
+        assert running
+        if self._draining:
+            return
+        config, left = _with_what_is_fixed(config, self._config)
+        tls = make_context(config.tls)
+        access = make_access(config, self._data, self._threads, running.now)
+        now = configure(running.lasting, config, access, running.now)
+        way = self._way(now)
+        strange = _strange(config)
+        # From here on nothing fails, and no request comes in between.
+        self._config = config
+        running.http.tls = tls
+        running.entrance.way = way
+        before, running.now = running.now, now
+        now.begin(running.lasting, before)
+        for key in left:
+            _log.warning("%s: it cannot change while the server runs: restart it", key)
+        for warning in strange:
+            _log.warning("%s", warning)
+        _log.info("the configuration was read again: %d groups", len(config.groups))
+        self._supervisor.ready(f"Serving {len(config.groups)} groups; reloaded")
+
+    def _way(self, now: Configured) -> Way:
+        application = make_app(
+            proxy=now.proxy,
+            gate=now.access.gate,
+            external_url=now.config.external_url,
+            surroundings=Surroundings(
+                self.activity, self._access_log(now.config), Dates(time.time), RequestIds()
+            ),
+            is_draining=lambda: self._draining,
+        )
+        return Way(application, TrustedProxies(now.config.trusted_proxies))
+
+    def _access_log(self, config: Config) -> AccessLog:
+        form = config.log.format if config.log.level in ("debug", "info") else "none"
+        call_later = asyncio.get_running_loop().call_later
+        self._flush_log()
+        log = AccessLog(form, lambda: sys.stderr, time.time, call_later)
+        self._flush_log = log.flush
+        return log
+
+    def _announce(self) -> None:
+        _log.info(
+            "depproxy %s listens on %s%s",
+            __version__,
+            ", ".join(self.addresses),
+            "" if self._listeners[0].is_ours else ", which it was given: listen is not looked at",
+        )
+        self._supervisor.ready(f"Serving {len(self._config.groups)} groups")
+
+    async def _drain(self, running: "_Running") -> None:
         """Refuse new connections, let what runs end, in ``shutdown_timeout`` altogether."""
         self._draining = True
-        http.stop()
+        patience = self._config.shutdown_timeout
+        self._supervisor.stopping(patience)
+        running.http.stop()
+        for listener in self._listeners:
+            listener.close()
         requests, tasks = self.activity.count, len(asyncio.all_tasks())
         _log.info("shutting down: %d requests are running, %d tasks in all", requests, tasks)
-        deadline = time.monotonic() + self._config.shutdown_timeout
-        await self.activity.wait_for_silence(self._config.shutdown_timeout)
-        await proxy.stop(max(0.0, deadline - time.monotonic()))
+        deadline = time.monotonic() + patience
+        await running.entrance.drain(min(patience, NEWCOMERS_PATIENCE))
+        await self.activity.wait_for_silence(max(0.0, deadline - time.monotonic()))
+        await running.now.proxy.stop(max(0.0, deadline - time.monotonic()))
         await self.activity.wait_for_silence(_LAST_WORDS)
-        await http.close_all_connections()
+        await running.http.close_all_connections()
+
+
+class _Running:
+    """What there is of a server while it runs."""
+
+    def __init__(
+        self, lasting: Lasting, now: Configured, entrance: Entrance, http: HttpServer
+    ) -> None:
+        self.lasting = lasting
+        self.now = now
+        self.entrance = entrance
+        self.http = http
+
+
+def _with_what_is_fixed(new: Config, old: Config) -> tuple[Config, list[str]]:
+    """``new`` with those of the old values that cannot change, and which keys they would have."""
+    left = [key for key in _FIXED if getattr(new, key) != getattr(old, key)]
+    kept = replace(new, **{key: getattr(old, key) for key in _FIXED})
+    if (new.tls.certificate is None) != (old.tls.certificate is None):
+        left.append("tls")
+        kept = replace(kept, tls=old.tls)
+    return kept, left
+
+
+def _strange(config: Config) -> list[str]:
+    """What is allowed and seldom meant. Raises `CertificateUnusable`."""
+    return [*advice.warnings(config), *tls_warnings(config)]

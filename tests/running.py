@@ -91,6 +91,23 @@ class RunningServer:
         assert self._stop
         self._loop.call_soon_threadsafe(self._stop.set)
 
+    def reload(self, config: Config) -> None:
+        """As SIGHUP would, with a configuration that was read. Raises why it cannot be."""
+
+        async def reload() -> None:
+            self._server.reload(config)
+
+        asyncio.run_coroutine_threadsafe(reload(), self._loop).result()
+        self.config = config
+
+    def running_tasks(self) -> int:
+        """Tasks of the event loop, but for this question."""
+
+        async def count() -> int:
+            return len(asyncio.all_tasks()) - 1
+
+        return asyncio.run_coroutine_threadsafe(count(), self._loop).result()
+
     def stop(self) -> None:
         if self._thread.is_alive():
             self.begin_to_stop()

@@ -56,6 +56,11 @@ class Users:
         """What the file has for a user now; None where it does not name him."""
         return self._current().hashes.get(user)
 
+    def look_again(self) -> None:
+        """Read the file anew, even if it does not look changed."""
+        self._stamp = None
+        self._current()
+
     async def is_right(self, user: str, password: str, address: str) -> bool:
         """Whether the password is the user's. Takes as long for a user who does not exist.
 

@@ -29,11 +29,12 @@ class Chores:
         """Do this on a thread, and wait for it."""
         return await asyncio.get_running_loop().run_in_executor(self._pool, chore, *arguments)
 
-    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run this until it ends, or until `end`."""
+    def spawn(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+        """Run this until it ends, is cancelled, or until `end`."""
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
+        return task
 
     async def _run(self, chore: Callable[[threading.Event], object]) -> None:
         await self.do(chore, self.stop)

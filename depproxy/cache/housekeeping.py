@@ -41,12 +41,31 @@ class Housekeeping:
         self._room = room
         self._chores = chores
         self._now = wall_clock
+        self._task: asyncio.Task[None] | None = None
+        self._is_over = False
+        self._last = 0.0
+        """When the last pass ended, or this began without one; seconds of the event loop."""
 
-    async def run(self) -> None:
-        """A pass in every interval, for ever."""
+    def begin(self, before: "Housekeeping | None" = None) -> None:
+        """A pass in every interval, from now on and in the place of ``before``: its interval goes
+        on, so that frequent reloads put no pass off for ever."""
+        self._last = before._last if before else asyncio.get_running_loop().time()
+        if before:
+            before.end()
+        self._task = self._chores.spawn(self._run())
+
+    def end(self) -> None:
+        """Begin nothing any more; what is being removed goes to its end."""
+        self._is_over = True
+        if self._task:
+            self._task.cancel()
+
+    async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
         while True:
-            await asyncio.sleep(self._config.interval)
+            await asyncio.sleep(max(0.0, self._last + self._config.interval - loop.time()))
             await self.tidy()
+            self._last = loop.time()
 
     async def tidy(self) -> None:
         """One pass over all groups, and over the disk."""
@@ -62,7 +81,8 @@ class Housekeeping:
         began = self._now()
         try:
             tree.survey(stop)
-            gone, freed = (0, 0) if stop.is_set() else self._tidy(tree, limits, stop)
+            is_over = self._is_over or stop.is_set()
+            gone, freed = (0, 0) if is_over else self._tidy(tree, limits, stop)
         except StoreError as exc:
             _log.warning("%s cannot be kept within its limits: %s", tree.group, exc)
         else:

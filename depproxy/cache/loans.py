@@ -4,7 +4,7 @@ What is in a group's cache is no right to it, so the upstream has to say yes to 
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 
 from depproxy.cache.flights import Flights
@@ -21,7 +21,10 @@ from depproxy.store.tree import Tree
 class Loans:
     """Links between the trees of groups that share an upstream."""
 
-    def __init__(self, data: DataDir, groups: Mapping[str, GroupConfig], notes: Executor) -> None:
+    def __init__(
+        self, data: DataDir, groups: Callable[[], Mapping[str, GroupConfig]], notes: Executor
+    ) -> None:
+        """``groups`` tells those that are configured now."""
         self._data = data
         self._groups = groups
         self._notes = notes
@@ -46,7 +49,7 @@ class Loans:
         """Trees of other groups with the same upstream that hold the blob, and its bytes there."""
         key = key_of(digest)
         found = []
-        for group in self._groups.values():
+        for group in self._groups().values():
             if group.name == source.group.name or source.registry.name not in group.upstreams:
                 continue
             tree = self._data.known_tree(GroupName(group.name))

@@ -35,6 +35,10 @@ class Missing:
         """The upstream has it after all."""
         self._until.get(source.tree, OrderedDict()).pop((source.repository, reference), None)
 
+    def clear(self) -> None:
+        """Forget everything."""
+        self._until.clear()
+
     def __contains__(self, asked: tuple[Source, Tag | Digest]) -> bool:
         source, reference = asked
         known = self._until.get(source.tree, OrderedDict())

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 
 from depproxy.cache.eviction import IdleBlob, make_room
@@ -28,7 +28,12 @@ class Room:
     """
 
     def __init__(
-        self, data: DataDir, in_use: InUse, disk: Executor, min_free: int, stop: threading.Event
+        self,
+        data: DataDir,
+        in_use: InUse,
+        disk: Executor,
+        min_free: Callable[[], int],
+        stop: threading.Event,
     ) -> None:
         self._data = data
         self._in_use = in_use
@@ -89,12 +94,12 @@ class Room:
         try:
             return self._data.free()[0]
         except StoreError:
-            return self._min_free
+            return self._min_free()
 
     def _to_leave(self) -> int:
         """Bytes to leave free."""
         try:
-            return min(self._min_free, self._data.free()[1] // 10)
+            return min(self._min_free(), self._data.free()[1] // 10)
         except StoreError:
             return 0
 

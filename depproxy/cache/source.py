@@ -35,11 +35,12 @@ class Source:
 
     def concerns(self, error: UpstreamError, other: "Source") -> bool:
         """Whether an error of what this source began is also an answer to ``other``: a refusal or a
-        404 is about this image only, everything else about this upstream."""
-        if self.is_same_image(other):
-            return True
+        404 is about this image only, everything else about this upstream, as it was configured
+        then."""
         if self.registry is not other.registry:
             return False
+        if self.is_same_image(other):
+            return True
         return not isinstance(error, UpstreamNotFound | UpstreamRefused)
 
     def unknown(self, kind: "type[ManifestUnknown | BlobUnknown]") -> DepproxyError:

@@ -48,11 +48,14 @@ class Trees:
         """Whether all are counted: before, nobody knows which files several of them hold."""
         return all(tree.holdings.is_exact for tree in self.data.trees())
 
-    def start(self, groups: Collection[GroupName]) -> None:
-        """Begin what runs beside the requests."""
+    def open(self, groups: Collection[GroupName]) -> None:
+        """Count these groups, and sweep up what a crash has left, in the background."""
         for group in groups:
             tree = self.get(group)
             self._chores.begin(lambda _, tree=tree: tree.sweep())  # type: ignore[misc]
+
+    def start(self) -> None:
+        """Begin what runs beside the requests."""
         self._chores.spawn(self._flush_regularly())
 
     def flush(self, _: threading.Event | None = None) -> None:

@@ -196,8 +196,8 @@ def _said(error: HTTPClientError, streamed: bytes) -> str:
 
 def _own_url(config: Config) -> str:
     """Where the server on this machine listens; by its public name where that needs TLS."""
-    address = config.listen[0]
-    if config.tls.certificate or address.unix:
+    address = next((address for address in config.listen if not address.unix), None)
+    if config.tls.certificate or address is None:
         return config.external_url
     if address.host in _EVERY_ADDRESS:
         return f"http://localhost:{address.port}"

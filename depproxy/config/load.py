@@ -87,7 +87,7 @@ def _read_config(root: Section, problems: Problems) -> Config:
         data_dir=root.take("data_dir", values.path, Path("data")),
         tls=_read_tls(root.section("tls")),
         log=_read_log(root.section("log")),
-        trusted_proxies=root.take_list("trusted_proxies", values.network),
+        trusted_proxies=root.take_list("trusted_proxies", values.trusted_proxy),
         shutdown_timeout=root.take("shutdown_timeout", values.duration, 30.0),
         upstreams=upstreams,
         groups=groups,

@@ -4,25 +4,16 @@ start, since a policy that is silently ignored is worse than none."""
 from dataclasses import fields
 from typing import Any
 
-from depproxy.config.model import (
-    Config,
-    MetricsConfig,
-    TlsConfig,
-)
+from depproxy.config.model import Config, MetricsConfig
 from depproxy.config.section import Problems
 
 _WHOLE: dict[str, type[Any]] = {
-    "tls": TlsConfig,
     "metrics": MetricsConfig,
 }
 
 
 def report_unsupported(config: Config, problems: Problems) -> None:
     """Add a problem for every key that is set and has no effect yet."""
-    if len(config.listen) > 1 or config.listen[0].unix:
-        problems.add("listen", "more than one address, and unix sockets, are not supported yet")
-    if config.trusted_proxies:
-        problems.add("trusted_proxies", "not supported yet")
     for key, kind in _WHOLE.items():
         names = tuple(field.name for field in fields(kind))
         _compare(key, getattr(config, key), kind(), names, problems)

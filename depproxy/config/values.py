@@ -163,12 +163,14 @@ def listen_address(value: Any) -> Address:
     return Address(host=bare, port=int(port))
 
 
-def network(value: Any) -> str:
-    """An address or a network in CIDR notation."""
+def trusted_proxy(value: Any) -> str:
+    """An address, a network in CIDR notation, or ``unix``: whoever comes by a unix socket."""
+    if value == "unix":
+        return "unix"
     try:
         return str(ipaddress.ip_network(value if isinstance(value, str) else "", strict=False))
     except ValueError:
-        raise ValueError("an address or network such as 10.0.0.0/8") from None
+        raise ValueError("an address or network such as 10.0.0.0/8, or unix") from None
 
 
 def env_name(value: Any) -> str:

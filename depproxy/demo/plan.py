@@ -3,18 +3,31 @@
 from dataclasses import replace
 from pathlib import Path
 
-from depproxy.config import AuthConfig, Config, GroupConfig, MirrorConfig, UpstreamConfig
+from depproxy.config import (
+    Address,
+    AuthConfig,
+    Config,
+    GroupConfig,
+    MirrorConfig,
+    TlsConfig,
+    UpstreamConfig,
+)
 from depproxy.demo.registry import DEMO_IMAGE, DEMO_TAG
 from depproxy.oci.names import GroupName
 
 DEMO_GROUP = GroupName("mygroup")
 
+_ADDRESS = Address(host="127.0.0.1", port=8080)
+"""Where the configuration has unix sockets only: docker cannot pull by those."""
+
 
 def demo_config(config: Config, registry_url: str, data_dir: Path) -> Config:
-    """The same addresses, one group, and the demo's registry in Docker Hub's place."""
+    """The same addresses, without TLS, one group, and the demo's registry in Docker Hub's place."""
     upstream = UpstreamConfig(name="docker.io", url=registry_url)
     return replace(
         config,
+        listen=tuple(address for address in config.listen if not address.unix) or (_ADDRESS,),
+        tls=TlsConfig(),
         data_dir=data_dir,
         upstreams={upstream.name: upstream},
         groups={DEMO_GROUP: GroupConfig(DEMO_GROUP)},

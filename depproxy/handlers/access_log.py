@@ -41,7 +41,7 @@ class Access:
 
 
 class AccessLog:
-    """Writes lines as ``text`` for people or as ``json`` for machines."""
+    """Writes lines as ``text`` for people, as ``json`` for machines, or none at all."""
 
     def __init__(
         self,
@@ -52,7 +52,7 @@ class AccessLog:
     ) -> None:
         """``clock`` is the time of day. ``stream`` is asked for at each writing, since standard
         error may be replaced; ``call_later`` is the event loop's."""
-        self._line = _json_line if form == "json" else _text_line
+        self._line = {"text": _text_line, "json": _json_line}.get(form)
         self._stream = stream
         self._clock = clock
         self._call_later = call_later
@@ -62,6 +62,8 @@ class AccessLog:
         self._is_due = False
 
     def note(self, access: Access) -> None:
+        if self._line is None:
+            return
         now = self._clock()
         second = int(now)
         if second != self._second:

@@ -258,6 +258,7 @@ class LeanHandler(HTTPMessageDelegate):
             and "Content-Length" in self.headers
             and self.request.version == "HTTP/1.1"
             and "Connection" not in self.request.headers
+            and not self.connection.params.no_keep_alive
         )
 
     def _end(self, *, was_cut: bool = False) -> None:

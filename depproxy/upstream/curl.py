@@ -89,6 +89,15 @@ class CurlThread:
         self._clients.append(client)
         return client
 
+    def close(self, client: CurlAsyncHTTPClient) -> None:
+        """Close a pool before the thread ends. To be called on the thread."""
+        self._clients.remove(client)
+        client.close()
+
+    def call(self, work: Callable[[], object]) -> None:
+        """Do this on the thread, soon."""
+        self._loop.call_soon_threadsafe(work)
+
     async def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Run ``work`` on the thread's loop; a cancelled caller cancels it there."""
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._loop))
@@ -115,6 +124,23 @@ class CurlTransport:
         self._certificates = Certificates(config.ca_file)
         self._clients: dict[bool, CurlAsyncHTTPClient] = {}
         self._reach = literal_reach(self._origin.host)
+        self._transfers = 0
+        self._is_retired = False
+
+    def retire(self) -> None:
+        """There is another way to this upstream now: keep no connection that nothing uses. What
+        runs ends, and may begin anew."""
+        self._thread.call(self._retire)
+
+    def _retire(self) -> None:
+        self._is_retired = True
+        self._close_unused()
+
+    def _close_unused(self) -> None:
+        if self._is_retired and not self._transfers:
+            for client in self._clients.values():
+                self._thread.close(client)
+            self._clients.clear()
 
     async def send(self, request: Request, choose_sink: ChooseSink) -> Head:
         """See `Transport`."""
@@ -140,7 +166,8 @@ class CurlTransport:
                 raise_error=False,
             )
         )
-        fetch.add_done_callback(_seen)
+        self._transfers += 1
+        fetch.add_done_callback(self._ended)
         try:
             while not fetch.done():
                 left = exchange.patience(self._stall_timeout)
@@ -152,6 +179,13 @@ class CurlTransport:
             return exchange.result(self._translate(fetch.exception(), exchange))
         finally:
             exchange.close()
+
+    def _ended(self, fetch: asyncio.Future[HTTPResponse]) -> None:
+        """A transfer that was given up ends some time later: its error has been reported then."""
+        if not fetch.cancelled():
+            fetch.exception()
+        self._transfers -= 1
+        self._close_unused()
 
     def _client(self, foreign: bool) -> CurlAsyncHTTPClient:
         """Redirect targets have connections of their own: reused ones were checked alike."""
@@ -237,9 +271,3 @@ def _open_socket(
     except (OSError, ValueError, IndexError, TypeError):
         pass
     return pycurl.SOCKET_BAD
-
-
-def _seen(fetch: asyncio.Future[HTTPResponse]) -> None:
-    """A transfer that was given up ends some time later: its error has been reported already."""
-    if not fetch.cancelled():
-        fetch.exception()

@@ -26,7 +26,7 @@ PARSERS: list[Callable[[Any], Any]] = [
     values.http_url,
     values.external_url,
     values.listen_address,
-    values.network,
+    values.trusted_proxy,
     values.env_name,
     values.user,
     values.group_name,
@@ -220,10 +220,15 @@ def test_connections_are_a_whole_number_in_reason(value: object) -> None:
 
 @pytest.mark.parametrize(
     ("value", "network"),
-    [("10.0.0.0/8", "10.0.0.0/8"), ("10.1.2.3/8", "10.0.0.0/8"), ("::1", "::1/128")],
+    [
+        ("10.0.0.0/8", "10.0.0.0/8"),
+        ("10.1.2.3/8", "10.0.0.0/8"),
+        ("::1", "::1/128"),
+        ("unix", "unix"),
+    ],
 )
-def test_a_proxy_is_trusted_by_address_or_network(value: str, network: str) -> None:
-    assert values.network(value) == network
+def test_a_proxy_is_trusted_by_address_network_or_as_unix(value: str, network: str) -> None:
+    assert values.trusted_proxy(value) == network
 
 
 def test_a_path_is_not_empty_and_holds_no_nul() -> None:

@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -119,22 +120,29 @@ class Depproxy:
     def token(self) -> str:
         return (self.folder / "data" / "admin_token").read_text().strip()
 
+    @property
+    def command(self) -> list[str]:
+        return [sys.executable, str(ROOT / "server.py"), "--config", str(self.config)]
+
     @contextmanager
-    def serving(self, **options: object) -> "Iterator[subprocess.Popen[bytes]]":
-        command = [sys.executable, str(ROOT / "server.py"), "--config", str(self.config)]
-        with running(command, self.log, cwd=ROOT, **options) as process:
-            wait_until(self._is_healthy, process, self.log)
+    def serving(
+        self, trust: ssl.SSLContext | None = None, **options: object
+    ) -> "Iterator[subprocess.Popen[bytes]]":
+        """``trust`` is for a server with TLS."""
+        with running(self.command, self.log, cwd=ROOT, **options) as process:
+            wait_until(lambda: self._is_healthy(trust), process, self.log)
             yield process
 
-    def _is_healthy(self) -> bool:
-        with contextlib.suppress(OSError), urllib.request.urlopen(f"{self.url}/-/health"):
+    def _is_healthy(self, trust: ssl.SSLContext | None) -> bool:
+        scheme = "https" if trust else "http"
+        address = f"{scheme}://{self.host}/-/health"
+        with contextlib.suppress(OSError), urllib.request.urlopen(address, context=trust):
             return True
         return False
 
     def set_password(self, user: str, password: str) -> None:
         """By the command that an administrator uses; it makes the file."""
-        command = [sys.executable, str(ROOT / "server.py"), "--config", str(self.config)]
-        run(*command, "passwd", user, stdin=password)
+        run(*self.command, "passwd", user, stdin=password)
 
     def purge(self) -> bytes:
         request = urllib.request.Request(

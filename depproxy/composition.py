@@ -1,0 +1,167 @@
+"""The objects of a server: those that last, and around them those that a configuration makes.
+
+A reload makes the second kind anew, whole, and lets go of the old ones. So nothing of it has to
+know how to change, and what fails leaves everything as it was.
+"""
+
+import asyncio
+import time
+from dataclasses import dataclass
+
+from depproxy import __version__
+from depproxy.access.admin import AdminToken
+from depproxy.access.gate import Gate
+from depproxy.access.tokens import Tokens
+from depproxy.access.users import Users
+from depproxy.cache.blobs import Blobs
+from depproxy.cache.catalogue import Catalogue
+from depproxy.cache.chores import Chores
+from depproxy.cache.documents import Documents
+from depproxy.cache.housekeeping import Housekeeping
+from depproxy.cache.in_use import InUse
+from depproxy.cache.listings import Listings
+from depproxy.cache.loans import Loans
+from depproxy.cache.manifests import Manifests
+from depproxy.cache.meter import Meter
+from depproxy.cache.missing import Missing
+from depproxy.cache.proxy import DependencyProxy
+from depproxy.cache.purges import Purges
+from depproxy.cache.room import Room
+from depproxy.cache.staleness import Staleness
+from depproxy.cache.trees import Trees
+from depproxy.cache.upstream_choice import UpstreamNames
+from depproxy.config import Config
+from depproxy.store.data_dir import DataDir
+from depproxy.threads import Threads
+from depproxy.upstream.curl import CurlThread
+from depproxy.upstream.registries import Registries
+
+USER_AGENT = f"depproxy/{__version__}"
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Who comes in, by one configuration."""
+
+    gate: Gate
+    users: Users | None
+
+
+def make_access(
+    config: Config, data: DataDir, threads: Threads, before: "Configured | None" = None
+) -> Access:
+    """Secrets and users are read anew; who tried wrong passwords ``before`` is not forgotten.
+
+    Raises `StoreError` and `UsersFileError`.
+    """
+    file = config.auth.users_file
+    users = before.access.users if before and before.config.auth.users_file == file else None
+    if users:
+        users.look_again()
+    elif file:
+        users = Users(file, threads.passwords, time.monotonic)
+    tokens = Tokens(
+        data.secret("token_key"), config.external_url, config.auth.token_lifetime, time.time
+    )
+    admin = AdminToken(data.secret("admin_token"))
+    return Access(Gate(config.groups, config.mirror.group, admin, tokens, users), users)
+
+
+class Lasting:
+    """What a reload leaves alone: files, threads, fills under way, memory of what is where, counts.
+
+    To be made on the event loop. What little it needs of a configuration it asks for when it needs
+    it; ``config`` is the one in force.
+    """
+
+    def __init__(self, config: Config, data: DataDir, threads: Threads) -> None:
+        self.config = config
+        self.threads = threads
+        self.curl = CurlThread()
+        self.chores = Chores(threads.chores)
+        self.meter = Meter(data, time.time)
+        self.trees = Trees(data, self.chores, self.meter)
+        self.in_use = InUse()
+        self.room = Room(
+            data,
+            self.in_use,
+            threads.disk,
+            lambda: self.config.housekeeping.min_free,
+            self.chores.stop,
+        )
+        self.missing = Missing(time.monotonic)
+        staleness = Staleness(time.time)
+        documents = Documents(threads.notes, threads.hashing, self.in_use, self.meter)
+        self.manifests = Manifests(documents, self.missing, staleness, threads.notes, time.time)
+        self.listings = Listings(staleness, threads.notes, time.time)
+        self.purges = Purges(data, self.trees.get, self.in_use, threads.notes, self.chores)
+        self.blobs = Blobs(
+            threads.disk,
+            threads.hashing,
+            asyncio.sleep,
+            self.in_use,
+            self.room,
+            Loans(data, lambda: self.config.groups, threads.notes),
+            self.meter,
+            time.time,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Configured:
+    """What one configuration makes, and a reload replaces."""
+
+    config: Config
+    access: Access
+    registries: Registries
+    housekeeping: Housekeeping
+    proxy: DependencyProxy
+
+    def begin(self, lasting: Lasting, before: "Configured | None" = None) -> None:
+        """Come into force, in the place of ``before``. Nothing here fails, or waits."""
+        lasting.config = self.config
+        known = before.config.groups if before else {}
+        lasting.trees.open([g.name for g in self.config.groups.values() if g.name not in known])
+        self.housekeeping.begin(before.housekeeping if before else None)
+        if before:
+            lasting.missing.clear()  # another way to an upstream may find what was missing
+            before.registries.retire(self.registries)
+
+
+def configure(
+    lasting: Lasting, config: Config, access: Access, before: Configured | None = None
+) -> Configured:
+    """Everything that a configuration makes; nothing of it is in force yet.
+
+    Upstreams that are as ``before`` go on with their connections, tokens and health.
+    """
+    registries = Registries(
+        config.upstreams,
+        lasting.curl,
+        USER_AGENT,
+        time.monotonic,
+        before.registries if before else None,
+    )
+    housekeeping = Housekeeping(
+        config.housekeeping,
+        config.groups,
+        lasting.trees.get,
+        lasting.in_use,
+        lasting.room,
+        lasting.chores,
+        time.time,
+    )
+    proxy = DependencyProxy(
+        config.groups,
+        config.mirror.group,
+        UpstreamNames(config.upstreams),
+        registries,
+        lasting.trees,
+        manifests=lasting.manifests,
+        blobs=lasting.blobs,
+        listings=lasting.listings,
+        purges=lasting.purges,
+        catalogue=Catalogue(lasting.trees, registries, lasting.meter, lasting.threads.notes),
+        meter=lasting.meter,
+    )
+    return Configured(config, access, registries, housekeeping, proxy)
