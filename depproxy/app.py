@@ -11,11 +11,19 @@ from depproxy.access.gate import Gate
 from depproxy.cache.proxy import DependencyProxy
 from depproxy.handlers.activity import Activity
 from depproxy.handlers.api import CacheHandler, ImagesHandler, UsageHandler
-from depproxy.handlers.base import UnknownApiHandler, UnknownHandler, UnknownOciHandler
+from depproxy.handlers.base import UnknownApiHandler, UnknownOciHandler
 from depproxy.handlers.blobs import BlobHandler
 from depproxy.handlers.listings import ReferrersHandler, TagsHandler
 from depproxy.handlers.manifests import ManifestHandler
 from depproxy.handlers.operations import HealthHandler, ReadinessHandler
+from depproxy.handlers.pages.assets import PLACE, AssetHandler
+from depproxy.handlers.pages.clearing import ClearHandler
+from depproxy.handlers.pages.group import FillsHandler, GroupHandler
+from depproxy.handlers.pages.groups import GroupsHandler, PrefixHandler
+from depproxy.handlers.pages.page import UnknownPageHandler
+from depproxy.handlers.pages.places import SIGN_IN, SIGN_OUT
+from depproxy.handlers.pages.signing_in import SignInHandler, SignOutHandler
+from depproxy.handlers.pages.site import Site
 from depproxy.handlers.paths import resource_kind
 from depproxy.handlers.registry import VersionHandler
 from depproxy.handlers.token import TokenHandler
@@ -36,6 +44,7 @@ def make_app(
     *,
     proxy: DependencyProxy,
     gate: Gate,
+    site: Site,
     external_url: str,
     activity: Activity,
     is_draining: Callable[[], bool],
@@ -45,6 +54,7 @@ def make_app(
     guarded = {"gate": gate, "external_url": external_url}
     image = {**guarded, "proxy": proxy}
     api = {"proxy": proxy, "gate": gate, "pull_host": urlsplit(external_url).netloc}
+    page = {"site": site}
     return Application(
         [
             (r"/v2/?", VersionHandler, guarded),
@@ -60,7 +70,15 @@ def make_app(
             (r"/api/.*", UnknownApiHandler),
             (r"/-/health", HealthHandler),
             (r"/-/readiness", ReadinessHandler, {"proxy": proxy, "is_draining": is_draining}),
-            (r".*", UnknownHandler),
+            (PLACE + "([^/]+)", AssetHandler, {"assets": site.assets}),
+            (SIGN_IN, SignInHandler, page),
+            (SIGN_OUT, SignOutHandler, page),
+            (r"/", GroupsHandler, page),
+            (r"/groups/(.+)/-/dependency_proxy", GroupHandler, page),
+            (r"/groups/(.+)/-/dependency_proxy/fills", FillsHandler, page),
+            (r"/groups/(.+)/-/dependency_proxy/clear", ClearHandler, page),
+            (r"/(.+)/dependency_proxy/containers/?", PrefixHandler, page),
+            (r".*", UnknownPageHandler, page),
         ],
         activity=activity,
         log_function=log_function,

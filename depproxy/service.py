@@ -12,6 +12,8 @@ from depproxy import __version__
 from depproxy.access.admin import AdminToken
 from depproxy.access.advice import warnings
 from depproxy.access.gate import Gate
+from depproxy.access.reception import Reception
+from depproxy.access.sessions import Sessions
 from depproxy.access.tokens import Tokens
 from depproxy.access.users import Users
 from depproxy.app import make_app
@@ -35,6 +37,7 @@ from depproxy.cache.upstream_choice import UpstreamNames
 from depproxy.config import Config
 from depproxy.handlers.activity import Activity
 from depproxy.handlers.base import BaseHandler
+from depproxy.handlers.pages.site import Site
 from depproxy.listening import HttpServer, bind, shown
 from depproxy.logs import log_access
 from depproxy.store.data_dir import open_data_dir
@@ -117,6 +120,7 @@ class Server:
             make_app(
                 proxy=proxy,
                 gate=self._gate,
+                site=self._make_site(proxy),
                 external_url=self._config.external_url,
                 activity=self.activity,
                 is_draining=lambda: self._draining,
@@ -143,17 +147,29 @@ class Server:
     def _make_gate(self) -> Gate:
         """Raises `StoreError` and `UsersFileError`."""
         config, file = self._config, self._config.auth.users_file
+        self._admin = AdminToken(self._data.secret("admin_token"))
+        self._users = Users(file, self._threads.passwords, time.monotonic) if file else None
         return Gate(
             config.groups,
             config.mirror.group,
-            AdminToken(self._data.secret("admin_token")),
+            self._admin,
             Tokens(
                 self._data.secret("token_key"),
                 config.external_url,
                 config.auth.token_lifetime,
                 time.time,
             ),
-            Users(file, self._threads.passwords, time.monotonic) if file else None,
+            self._users,
+        )
+
+    def _make_site(self, proxy: DependencyProxy) -> Site:
+        sessions = Sessions(self._data.secret("token_key"), time.time)
+        return Site(
+            proxy=proxy,
+            gate=self._gate,
+            reception=Reception(self._gate, sessions, self._users, self._admin, time.monotonic),
+            external_url=self._config.external_url,
+            clock=time.time,
         )
 
     def _build(self, curl: CurlThread, chores: Chores) -> tuple[DependencyProxy, Trees]:
