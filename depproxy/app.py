@@ -10,12 +10,20 @@ from tornado.web import Application, RequestHandler
 from depproxy.access.gate import Gate
 from depproxy.cache.proxy import DependencyProxy
 from depproxy.handlers.api import CacheHandler, ImagesHandler, UsageHandler
-from depproxy.handlers.base import BaseHandler, UnknownApiHandler, UnknownHandler
+from depproxy.handlers.base import BaseHandler, UnknownApiHandler
 from depproxy.handlers.blobs import BlobHandler
 from depproxy.handlers.lean import Surroundings
 from depproxy.handlers.listings import ReferrersHandler, TagsHandler
 from depproxy.handlers.manifests import ManifestHandler
 from depproxy.handlers.operations import HealthHandler, ReadinessHandler
+from depproxy.handlers.pages.assets import PLACE, AssetHandler
+from depproxy.handlers.pages.clearing import ClearHandler
+from depproxy.handlers.pages.group import FillsHandler, GroupHandler
+from depproxy.handlers.pages.groups import GroupsHandler, PrefixHandler
+from depproxy.handlers.pages.page import UnknownPageHandler
+from depproxy.handlers.pages.places import SIGN_IN, SIGN_OUT
+from depproxy.handlers.pages.signing_in import SignInHandler, SignOutHandler
+from depproxy.handlers.pages.site import Site
 from depproxy.handlers.registry import (
     Registry,
     RegistryHandler,
@@ -39,12 +47,14 @@ def make_app(
     *,
     proxy: DependencyProxy,
     gate: Gate,
+    site: Site,
     external_url: str,
     surroundings: Surroundings,
     is_draining: Callable[[], bool],
 ) -> Router:
     """The routes, with what their handlers need."""
     api = {"proxy": proxy, "gate": gate, "pull_host": urlsplit(external_url).netloc}
+    page = {"site": site}
     return _Routes(
         Registry(proxy, gate, external_url, surroundings),
         Application(
@@ -56,7 +66,15 @@ def make_app(
                 (r"/api/.*", UnknownApiHandler),
                 (r"/-/health", HealthHandler),
                 (r"/-/readiness", ReadinessHandler, {"proxy": proxy, "is_draining": is_draining}),
-                (r".*", UnknownHandler),
+                (PLACE + "([^/]+)", AssetHandler, {"assets": site.assets}),
+                (SIGN_IN, SignInHandler, page),
+                (SIGN_OUT, SignOutHandler, page),
+                (r"/", GroupsHandler, page),
+                (r"/groups/(.+)/-/dependency_proxy", GroupHandler, page),
+                (r"/groups/(.+)/-/dependency_proxy/fills", FillsHandler, page),
+                (r"/groups/(.+)/-/dependency_proxy/clear", ClearHandler, page),
+                (r"/(.+)/dependency_proxy/containers/?", PrefixHandler, page),
+                (r".*", UnknownPageHandler, page),
             ],
             surroundings=surroundings,
             log_function=_log,

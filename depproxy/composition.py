@@ -10,7 +10,10 @@ from dataclasses import dataclass
 
 from depproxy import __version__
 from depproxy.access.admin import AdminToken
+from depproxy.access.attempts import Attempts
 from depproxy.access.gate import Gate
+from depproxy.access.reception import Reception
+from depproxy.access.sessions import Sessions
 from depproxy.access.tokens import Tokens
 from depproxy.access.users import Users
 from depproxy.cache.blobs import Blobs
@@ -44,27 +47,36 @@ class Access:
     """Who comes in, by one configuration."""
 
     gate: Gate
+    reception: Reception
     users: Users | None
+    sessions: Sessions
+    attempts: Attempts
+    """To sign in with the admin token."""
 
 
 def make_access(
     config: Config, data: DataDir, threads: Threads, before: "Configured | None" = None
 ) -> Access:
-    """Secrets and users are read anew; who tried wrong passwords ``before`` is not forgotten.
+    """Secrets and users are read anew; who tried wrong passwords ``before``, and who signed out, is
+    not forgotten.
 
     Raises `StoreError` and `UsersFileError`.
     """
-    file = config.auth.users_file
-    users = before.access.users if before and before.config.auth.users_file == file else None
+    known = before.access if before else None
+    file, secret = config.auth.users_file, data.secret("token_key")
+    users = known.users if before and known and before.config.auth.users_file == file else None
     if users:
         users.look_again()
     elif file:
         users = Users(file, threads.passwords, time.monotonic)
-    tokens = Tokens(
-        data.secret("token_key"), config.external_url, config.auth.token_lifetime, time.time
-    )
+    sessions = known.sessions if known and known.sessions.rest_on(secret) else None
+    sessions = sessions or Sessions(secret, time.time)
+    attempts = known.attempts if known else Attempts(time.monotonic)
+    tokens = Tokens(secret, config.external_url, config.auth.token_lifetime, time.time)
     admin = AdminToken(data.secret("admin_token"))
-    return Access(Gate(config.groups, config.mirror.group, admin, tokens, users), users)
+    gate = Gate(config.groups, config.mirror.group, admin, tokens, users)
+    reception = Reception(gate, sessions, users, admin, attempts)
+    return Access(gate, reception, users, sessions, attempts)
 
 
 class Lasting:

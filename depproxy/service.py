@@ -17,6 +17,7 @@ from depproxy.entrance import NEWCOMERS_PATIENCE, Entrance, Way
 from depproxy.handlers.access_log import AccessLog
 from depproxy.handlers.activity import Activity
 from depproxy.handlers.lean import Dates, RequestIds, Surroundings
+from depproxy.handlers.pages.site import Site
 from depproxy.listening import HttpServer
 from depproxy.notify import Supervisor
 from depproxy.proxies import TrustedProxies
@@ -139,6 +140,13 @@ class Server:
         application = make_app(
             proxy=now.proxy,
             gate=now.access.gate,
+            site=Site(
+                proxy=now.proxy,
+                gate=now.access.gate,
+                reception=now.access.reception,
+                external_url=now.config.external_url,
+                clock=time.time,
+            ),
             external_url=now.config.external_url,
             surroundings=Surroundings(
                 self.activity, self._access_log(now.config), Dates(time.time), RequestIds()

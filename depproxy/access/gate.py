@@ -105,6 +105,15 @@ class Gate:
             raise NotPermitted(f"{visitor.user} may read {name}, and not clear it")
         return group
 
+    def may_purge(self, group: GroupConfig, visitor: Visitor) -> bool:
+        """As `check_purge`, for who only wants to know."""
+        return (visitor.is_admin or bool(visitor.user)) and may_purge(group, visitor)
+
+    def readable(self, visitor: Visitor) -> list[GroupConfig]:
+        """The groups that the visitor may know of, by name."""
+        known = sorted(self._groups.values(), key=lambda group: group.name)
+        return [group for group in known if self._users is None or may_read(group, visitor)]
+
     async def sign_in(self, password: Password | None, address: str) -> str:
         """The user whose password this is; empty where none came. Raises `Unauthenticated` and
         `TooManyAttempts`."""

@@ -12,9 +12,12 @@ from depproxy.cache.fill import Fill, Inflow, State
 from depproxy.cache.in_use import InUse
 from depproxy.cache.loans import Loans
 from depproxy.cache.meter import Meter
+from depproxy.cache.naming import image_name
+from depproxy.cache.progress import Progress
 from depproxy.cache.room import Room
 from depproxy.cache.source import Source
 from depproxy.cache.status import CacheStatus
+from depproxy.config import GroupConfig
 from depproxy.errors import BlobUnknown, StoreError, StoreFull, UpstreamError
 from depproxy.oci.digest import Digest
 from depproxy.oci.ranges import ByteRange
@@ -232,6 +235,20 @@ class Blobs:
             return stream
         stream.close()
         return far
+
+    def progress(self, group: GroupConfig) -> list[Progress]:
+        """The group's fills that are under way, the oldest first."""
+        return [
+            Progress(
+                image_name(group, running.source.repository),
+                digest,
+                running.fill.state.value,
+                running.fill.written,
+                running.fill.told_size or running.fill.known_size,
+            )
+            for (_, digest), running in self._running.items()
+            if running.source.group.name == group.name
+        ]
 
     async def head(self, source: Source, digest: Digest) -> BlobHead:
         """What a GET would find, at the cost of no download.

@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, fields, replace
@@ -9,8 +10,8 @@ from typing import Any
 
 from depproxy.cache.housekeeping import last_pulled
 from depproxy.cache.meter import Counts, Meter
+from depproxy.cache.naming import image_name
 from depproxy.cache.trees import Trees
-from depproxy.cache.upstream_choice import DOCKER_HUB
 from depproxy.config import GroupConfig
 from depproxy.oci.contents import contents_of, platform_of_config
 from depproxy.oci.digest import Digest
@@ -19,7 +20,6 @@ from depproxy.oci.names import Tag
 from depproxy.store.blobs import SealBroken
 from depproxy.store.holdings import Totals
 from depproxy.store.inventory import Reference
-from depproxy.store.repository import Repository
 from depproxy.store.tree import Tree
 from depproxy.upstream.health import RateLimit
 from depproxy.upstream.registries import Registries
@@ -75,6 +75,14 @@ class CachedImage:
     pulled: float | None
     checked: float | None
     is_gone: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ImageCount:
+    """``references`` are tags, and digests that were pulled by themselves."""
+
+    images: int
+    references: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +167,11 @@ class Catalogue:
             [self._upstream(group, name) for name in group.upstreams],
         )
 
+    async def count(self, group: GroupConfig) -> ImageCount:
+        """How many images are cached, and how many references of them."""
+        tree = self._trees.recounted(group.name)
+        return await asyncio.get_running_loop().run_in_executor(self._pool, _count, tree)
+
     async def images(
         self, group: GroupConfig, *, search: str, order: str, number: int, size: int
     ) -> Page:
@@ -195,14 +208,9 @@ class Catalogue:
         )
 
 
-def image_name(group: GroupConfig, repository: Repository) -> str:
-    """What follows the pull prefix for this image: as short as it may be."""
-    image = str(repository.image)
-    if repository.upstream == DOCKER_HUB:
-        image = image.removeprefix("library/")
-    if repository.upstream == group.upstreams[0] and "." not in image.partition("/")[0]:
-        return image
-    return f"{repository.upstream}/{image}"
+def _count(tree: Tree) -> ImageCount:
+    references = Counter(root.repository for root in tree.holdings.roots())
+    return ImageCount(len(references), references.total())
 
 
 def _described(row: _Row) -> CachedImage:

@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
 from depproxy.errors import StoreError
 from depproxy.oci.names import GroupName
@@ -66,6 +66,11 @@ class Meter:
     def counts(self, group: GroupName) -> GroupCounts:
         with self._lock:
             return self._find(group)
+
+    def hours(self, group: GroupName) -> dict[int, Counts]:
+        """Totals of the hours in which anything happened, by their first second since the epoch."""
+        with self._lock:
+            return {start: replace(counts) for start, counts in self._find(group).hours.items()}
 
     def flush(self) -> None:
         """Write what has changed, a file a group. Blocks."""

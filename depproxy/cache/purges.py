@@ -78,6 +78,18 @@ class Purges:
         _log.info("cleared %s of %s: %d bytes", name, group, removal.totals.size)
         return removal.totals
 
+    async def amount(
+        self, group: GroupName, repository: Repository | None, reference: Tag | Digest | None
+    ) -> Totals:
+        """What `image` would clear, or `group` where no image is named; changes nothing."""
+        tree = self._tree(group)
+        if repository is None:
+            return tree.holdings.totals()
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(
+            self._notes, lambda: tree.holdings.amount(tree.selection(repository, reference))
+        )
+
     def empty_trash(self, stop: threading.Event) -> None:
         """Delete what was purged. Blocks."""
         try:

@@ -7,7 +7,6 @@ https://distribution.github.io/distribution/spec/auth/token/ and …/oauth/
 import json
 import time
 from collections.abc import Collection
-from urllib.parse import parse_qs
 
 from tornado.web import HTTPError
 
@@ -15,31 +14,21 @@ from depproxy.access.gate import Gate, Scope
 from depproxy.access.visitor import Password
 from depproxy.errors import NameInvalid
 from depproxy.handlers.base import OciErrors
+from depproxy.handlers.forms import FormHandler
 from depproxy.handlers.identity import presented_password
 from depproxy.handlers.paths import parse_repository_name
-
-_MAX_FORM = 64 * 1024
-"""Bytes of a form: a user, a password and some scopes."""
 
 _MAX_SCOPES = 50
 """Scopes of one token, which has to fit into a header; clients ask for two or three."""
 
 
-class TokenHandler(OciErrors):
+class TokenHandler(OciErrors, FormHandler):
     """A token for whoever asks: a user by his password, or everybody for public groups."""
 
     VERBS = ("GET", "POST")
 
     def initialize(self, gate: Gate) -> None:
         self._gate = gate
-        self._form = b""
-        self._size = 0
-
-    def data_received(self, chunk: bytes) -> None:
-        """Forms are short; what is longer is dropped as it comes, and refused at its end."""
-        self._size += len(chunk)
-        if self._size <= _MAX_FORM:
-            self._form += chunk
 
     async def get(self) -> None:
         arguments = self.request.query_arguments
@@ -48,12 +37,7 @@ class TokenHandler(OciErrors):
 
     async def post(self) -> None:
         """``grant_type=password``; without a user in the form, as `get`."""
-        if self._size > _MAX_FORM:
-            raise HTTPError(413, f"a form has at most {_MAX_FORM} bytes")
-        try:
-            form = parse_qs(self._form.decode(), keep_blank_values=True, max_num_fields=1000)
-        except ValueError:
-            raise HTTPError(400, "the body is no form") from None
+        form = self.form()
         first = {name: values[0] for name, values in form.items()}
         if first.get("grant_type", "password") != "password":
             raise HTTPError(400, "the only grant_type here is password")

@@ -51,6 +51,19 @@ class Graph:
         """One pointer fewer; returns what nothing leads to any more."""
         return self._drop((key,))
 
+    def unused_without(self, keys: Iterable[Key]) -> list[Key]:
+        """What `unpoint` of each of these would leave to nothing; changes nothing."""
+        lost: Counter[Key] = Counter()
+        unused = []
+        ways = list(keys)
+        while ways:
+            key = ways.pop()
+            lost[key] += 1
+            if lost[key] == max(1, self._uses[key]):
+                unused.append(key)
+                ways += self._links.get(key, ())
+        return unused
+
     def reach(self, key: Key) -> set[Key]:
         """The key itself, and all that it leads to."""
         found = {key}

@@ -137,6 +137,12 @@ class Holdings:
             size = self._inventory.total - self.shared_size()
             return Totals(manifests, blobs, size, self._exact)
 
+    def amount(self, selection: Selection) -> Totals:
+        """What `drop` would leave to nothing; changes nothing."""
+        with self._lock:
+            unused = self._inventory.unused_without(selection)
+            return self._sum([key for key in unused if key in self._inventory.blobs])
+
     def shared_size(self) -> int:
         """Bytes of files that another tree holds as well."""
         with self._lock:

@@ -99,6 +99,18 @@ class Inventory:
 
     # -- questions ---------------------------------------------------------------------------
 
+    def unused_without(self, selection: Selection) -> list[Key]:
+        """What `drop` would return; changes nothing."""
+        tags = self._tags.get(selection.repository, {})
+        digests = self._digests.get(selection.repository, {})
+        chosen = [
+            *(tags.get(tag) for tag in (tags if selection.is_whole else selection.tags)),
+            *(digests.get(name) for name in (digests if selection.is_whole else selection.digests)),
+        ]
+        return self.graph.unused_without(
+            key_of(reference.descriptor.digest) for reference in chosen if reference
+        )
+
     def counts(self) -> tuple[int, int]:
         """Distinct manifest documents, and the other blobs."""
         manifests = sum(1 for key in self.graph if key in self.blobs)

@@ -91,6 +91,15 @@ def test_each_hour_is_counted_by_itself(meter: Meter, clock: Clock) -> None:
     assert meter.counts(GROUP).total.fetched == 4
 
 
+def test_hours_can_be_read_while_counting_goes_on(meter: Meter, clock: Clock) -> None:
+    meter.fetched(GROUP, 1)
+    told = meter.hours(GROUP)
+    meter.fetched(GROUP, 1)
+    clock.now += HOUR
+    meter.fetched(GROUP, 1)
+    assert told == {START: Counts(fetched=1)}
+
+
 def test_hours_are_kept_for_thirty_days(meter: Meter, clock: Clock) -> None:
     for number in range(HOURS_KEPT + 50):
         clock.now = START + number * HOUR

@@ -209,7 +209,10 @@ class FakeRegistry:
         self._run(self._close())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
-        self._loop.run_until_complete(self._close())
+        # On a thread: a browser's driver may have a loop of its own running on this one.
+        last_words = threading.Thread(target=lambda: self._loop.run_until_complete(self._close()))
+        last_words.start()
+        last_words.join()
         self._loop.close()
 
     def __enter__(self) -> Self:

@@ -13,6 +13,7 @@ import pytest
 from depproxy.config import Config, load_config
 from depproxy.demo.image import Image, make_image
 from depproxy.errors import UsersFileError
+from tests.browsing import Tab
 from tests.fakes import behaviours
 from tests.fakes.behaviours import Gate
 from tests.fakes.registry import FakeRegistry
@@ -220,6 +221,29 @@ def test_secrets_are_read_again(server: RunningServer, write: Write) -> None:
     server.reload(write())
     assert server.purge(old).status == 401
     assert server.purge().status == 202
+
+
+def test_who_signed_in_stays_so_and_who_signed_out_too(server: RunningServer, write: Write) -> None:
+    stays, leaves = Tab(server), Tab(server)
+    for tab in (stays, leaves):
+        tab.sign_in_as_admin()
+    left = dict(leaves.cookies)
+    leaves.send("/-/sign_out")
+    leaves.cookies = left
+    server.reload(write())
+    stays.open("/")
+    assert "Sign out" in stays.text
+    leaves.open("/")
+    assert "Sign in" in leaves.text
+
+
+def test_another_token_key_ends_all_sessions(server: RunningServer, write: Write) -> None:
+    tab = Tab(server)
+    tab.sign_in_as_admin()
+    (server.data / "token_key").unlink()
+    server.reload(write())
+    tab.open("/")
+    assert "Sign in" in tab.text
 
 
 def test_what_fails_changes_nothing(

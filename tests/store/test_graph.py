@@ -73,6 +73,19 @@ class GraphMachine(RuleBasedStateMachine):
             links = self.model.contents[gone] if gone in self.model.known else []
             assert not (set(links) - {gone}) & set(unused[:place])
 
+    @precondition(lambda self: bool(self.model.pointers))
+    @rule(data=st.data())
+    def ask_what_would_be_unused(self, data: st.DataObject) -> None:
+        """The answer changes nothing, as the invariants find out."""
+        pointers = sorted(self.model.pointers.elements())
+        gone = data.draw(st.lists(st.sampled_from(range(len(pointers))), unique=True))
+        before = self.model.used()
+        less = Model(self.model.contents)
+        less.pointers = self.model.pointers - Counter(pointers[place] for place in gone)
+        less.known = self.model.known
+        unused = self.graph.unused_without(pointers[place] for place in gone)
+        assert sorted(unused) == sorted(before - less.used())
+
     @rule(key=st.sampled_from(KEYS))
     def learn(self, key: Key) -> None:
         self.graph.learn(key, self.model.contents[key])

@@ -379,6 +379,24 @@ def test_what_goes_is_summed_up_without_what_others_need(full: Holdings) -> None
     assert full.drop(Selection(ALPINE, is_whole=True))[1].blobs == 3
 
 
+@pytest.mark.parametrize(
+    "selection",
+    [
+        Selection(ALPINE, tags=[TAGS[0]], digests=[DIGESTS["m0"]]),
+        Selection(ALPINE, tags=[TAGS[1]]),
+        Selection(ALPINE, tags=[LATEST], digests=[DIGESTS["l0"]]),
+        Selection(ALPINE, is_whole=True),
+        Selection(Repository("docker.io", ImageName("library/nginx")), is_whole=True),
+    ],
+)
+def test_what_would_go_is_what_goes(full: Holdings, selection: Selection) -> None:
+    before = full.totals()
+    would_go = full.amount(selection)
+    assert full.totals() == before
+    assert full.amount(selection) == would_go
+    assert full.drop(selection)[1] == would_go
+
+
 def test_what_is_not_on_disk_is_not_summed_up(full: Holdings) -> None:
     full.remove_blob(DIGESTS["l0"])
     unused, amount = full.drop(Selection(ALPINE, tags=[TAGS[0]], digests=[DIGESTS["m0"]]))

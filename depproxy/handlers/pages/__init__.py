@@ -1,0 +1,1 @@
+"""The web pages: what is cached, how the cache does, signing in, and clearing it."""
