@@ -22,9 +22,9 @@ from depproxy.demo.registry import serve_demo_registry
 from depproxy.errors import ConfigError, DepproxyError
 from depproxy.logs import set_up_logging
 from depproxy.service import Server
+from depproxy.serving.tls import problems as tls_problems
+from depproxy.serving.tls import warnings as tls_warnings
 from depproxy.signals import Signals
-from depproxy.tls import problems as tls_problems
-from depproxy.tls import warnings as tls_warnings
 
 _log = logging.getLogger(__name__)
 

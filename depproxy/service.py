@@ -13,20 +13,20 @@ from depproxy.access import advice
 from depproxy.app import make_app
 from depproxy.composition import Configured, Lasting, configure, make_access
 from depproxy.config import Config
-from depproxy.entrance import NEWCOMERS_PATIENCE, Entrance, Way
 from depproxy.handlers.access_log import AccessLog
 from depproxy.handlers.activity import Activity
 from depproxy.handlers.lean import Dates, RequestIds, Surroundings
 from depproxy.handlers.pages.site import Site
-from depproxy.listening import HttpServer
 from depproxy.notify import Supervisor
-from depproxy.proxies import TrustedProxies
-from depproxy.sockets import Listener, bind, passed
+from depproxy.serving.entrance import NEWCOMERS_PATIENCE, Entrance, Way
+from depproxy.serving.http_server import HttpServer
+from depproxy.serving.proxies import TrustedProxies
+from depproxy.serving.sockets import Listener, bind, passed
+from depproxy.serving.tls import make_context
+from depproxy.serving.tls import warnings as tls_warnings
 from depproxy.store.data_dir import open_data_dir
 from depproxy.store.tree import Tree
 from depproxy.threads import Threads
-from depproxy.tls import make_context
-from depproxy.tls import warnings as tls_warnings
 
 _log = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from depproxy.config import Address
-from depproxy.sockets import CannotListen, Listener, bind, passed
+from depproxy.serving.sockets import CannotListen, Listener, bind, passed
 from tests.fakes.registry import FakeRegistry
 from tests.real.programs import ROOT, Depproxy, free_port, need, run, running, wait_until
 
@@ -164,7 +164,7 @@ high = [os.dup(sock.fileno()) for sock in socks]
 high = [os.dup2(fd, 100 + n) for n, fd in enumerate(high)]
 for n, fd in enumerate(high):
     os.dup2(fd, 3 + n, inheritable=True)
-from depproxy.sockets import CannotListen, passed
+from depproxy.serving.sockets import CannotListen, passed
 environ = {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": str(len(kinds)), "LISTEN_FDNAMES": "web:"}
 try:
     found = passed(environ, os.getpid())

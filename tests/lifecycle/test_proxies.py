@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from depproxy.config import load_config
-from depproxy.proxies import UNIX, Client, TrustedProxies
+from depproxy.serving.proxies import UNIX, Client, TrustedProxies
 from tests.fakes.registry import FakeRegistry
 from tests.running import RunningServer, Start, write_config
 from tests.signing_in import basic, send, write_users

@@ -15,7 +15,7 @@ import pytest
 import trustme
 
 from depproxy.config import TlsConfig, load_config
-from depproxy.tls import make_context, problems, warnings
+from depproxy.serving.tls import make_context, problems, warnings
 from tests.fakes.registry import FakeRegistry
 from tests.real.programs import Depproxy
 from tests.running import PREFIX, RunningServer, write_config
@@ -134,7 +134,7 @@ def test_a_client_that_takes_no_byte_is_cut(
     registry: FakeRegistry,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("depproxy.streams.SLOWEST_CLIENT", 0.3)
+    monkeypatch.setattr("depproxy.serving.streams.SLOWEST_CLIENT", 0.3)
     digest = registry.add_blob("library/large", os.urandom(16 * 2**20))
     path = f"{PREFIX}/large/blobs/{digest}"
     ask(server.port, trusting, path)

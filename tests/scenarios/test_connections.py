@@ -133,7 +133,7 @@ def test_a_connection_that_asks_nothing_is_closed_in_the_end(
     start: Start, monkeypatch: pytest.MonkeyPatch, sent: str
 ) -> None:
     """Also one that never comes to the end of its head."""
-    monkeypatch.setattr("depproxy.entrance.IDLE_TIMEOUT", 0.03)
+    monkeypatch.setattr("depproxy.serving.entrance.IDLE_TIMEOUT", 0.03)
     server = start()
     with socket.create_connection(("127.0.0.1", server.port)) as connection:
         connection.sendall(sent.encode())
@@ -143,7 +143,7 @@ def test_a_connection_that_asks_nothing_is_closed_in_the_end(
 def test_an_answer_that_takes_longer_than_idleness_may_is_not_cut(
     start: Start, registry: FakeRegistry, hello: Image, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("depproxy.entrance.IDLE_TIMEOUT", 0.03)
+    monkeypatch.setattr("depproxy.serving.entrance.IDLE_TIMEOUT", 0.03)
     gate = Gate()
     registry.misbehave(behaviours.hold(gate), ".*/manifests/latest", times=1)
     server = start()

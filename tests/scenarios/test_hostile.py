@@ -523,7 +523,7 @@ def becomes(is_so: Callable[[], bool], patience: float = GUARD) -> bool:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> float:
     patience = 0.3
-    monkeypatch.setattr("depproxy.streams.SLOWEST_CLIENT", patience)
+    monkeypatch.setattr("depproxy.serving.streams.SLOWEST_CLIENT", patience)
     return patience
 
 

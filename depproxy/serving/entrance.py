@@ -22,7 +22,7 @@ from tornado.httputil import (
 )
 from tornado.ioloop import PeriodicCallback
 
-from depproxy.proxies import UNIX, Client, TrustedProxies
+from depproxy.serving.proxies import UNIX, Client, TrustedProxies
 
 IDLE_TIMEOUT = 300.0
 """Seconds that a connection may wait for the next request, and a request for the end of its head;

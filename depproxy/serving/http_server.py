@@ -7,7 +7,7 @@ from tornado.httpserver import HTTPServer
 from tornado.httputil import HTTPServerConnectionDelegate
 from tornado.iostream import IOStream
 
-from depproxy.streams import PlainStream, encrypted
+from depproxy.serving.streams import PlainStream, encrypted
 
 MAX_HEADER = 32 * 1024
 """Bytes of a request's head: names have 255 characters, tokens some KiB."""
