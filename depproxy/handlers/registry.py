@@ -1,7 +1,7 @@
 """What every resource below ``/v2/`` has in common, and what every image has."""
 
 from collections.abc import Callable
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 from tornado.httputil import HTTPServerRequest
@@ -120,7 +120,7 @@ class ImageHandler(RegistryHandler):
     def wanted_scope(self) -> str:  # type: ignore[override]
         return f"repository:{self.target.name}:pull"
 
-    @cached_property
+    @property
     def target(self) -> RegistryPath:
         """What the path names. Raises `NameInvalid`."""
         return self.registry.parse(self.request.path)
