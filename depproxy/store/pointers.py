@@ -117,11 +117,12 @@ class Pointers:
 
     def write_digest(self, repository: Repository, descriptor: Descriptor) -> None:
         """Let an image know a manifest that is on disk. Raises `StoreError`."""
-        if self.read_digest(repository, descriptor.digest) == descriptor:
-            return
         path = repository.path(descriptor.digest, ".json")
         body = encode_digest(descriptor)
         with translated("a digest's pointer is written"), self._locked(os.path.dirname(path)):
+            # Under the lock: else it could be taken away right after it was found to be there.
+            if self.read_digest(repository, descriptor.digest) == descriptor:
+                return
             write_file(path, body, self._tree.fd, PARTIALS)
             self._digests.forget(path)
             self._holdings.set_digest(
