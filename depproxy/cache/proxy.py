@@ -26,7 +26,7 @@ _LEAST_FREE = 16 * 1024 * 1024
 """Bytes below which a disk counts as full: manifests and pointers need some, layers more."""
 
 _NAMES_KEPT = 1024
-"""Names whose meaning is not found out again, which takes 20 µs; each has some 500 bytes."""
+"""Names whose meaning is not found out again, which takes 5 µs; each has some 500 bytes."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """The access log: one line for each request, when its answer has ended.
 
-Lines are collected for `FLUSH_AFTER` and written together. Python's `logging` takes 20 µs a line,
-which is a fifth of a small hit; this takes 4.
+Lines are collected for `FLUSH_AFTER` and written together. Python's `logging` takes 10 µs a line,
+and writes each by itself; this takes 2, of the 110 µs of a small hit.
 """
 
 import json

@@ -1,9 +1,10 @@
 """One request and its answer on Tornado's own HTTP connection, without its `RequestHandler`.
 
-What is below ``/v2/`` is asked thousands of times a second. A `RequestHandler` takes 170 µs for a
-request whose answer is at hand: for routing by patterns, arguments, cookies, XSRF, entity tags and
-a head that is built twice. A registry needs none of it; without it, the same takes 70 µs. Reading
-the request, framing the answer and keeping the connection are Tornado's here, too.
+What is below ``/v2/`` is asked thousands of times a second. Of the 285 µs of CPU that a small hit
+took, more than half went into what a `RequestHandler` does for everybody: routing by patterns,
+arguments, cookies, entity tags, a head that is built twice. A registry needs none of it, and now a
+hit takes 110 µs. Reading the request, framing the answer and keeping the connection are Tornado's
+here, too.
 """
 
 import asyncio
@@ -135,7 +136,7 @@ class LeanHandler(HTTPMessageDelegate):
     def on_connection_close(self) -> None:
         """Who leaves before his body has come."""
         if self._task is None and not self._is_over:
-            self._end()
+            self._end(was_cut=True)
 
     @property
     def has_body(self) -> bool:
@@ -148,7 +149,7 @@ class LeanHandler(HTTPMessageDelegate):
     def answer_at_once(self) -> bool:
         """Send the answer if all of it is at hand: False where something has to be waited for, and
         nothing was sent. Spares a task, a turn of the loop, and a look-out for clients that leave:
-        30 µs of 150."""
+        17 µs of 156."""
         return False
 
     async def answer(self) -> None:
@@ -250,7 +251,7 @@ class LeanHandler(HTTPMessageDelegate):
 
     def _is_plain(self) -> bool:
         """Whether the head can be written as it is: nothing in it comes from an upstream, and the
-        connection is kept without a word. Checking, splitting and encoding each line take 17 µs of
+        connection is kept without a word. Checking, splitting and encoding each line take 15 µs of
         140; Tornado lets heads through that were made before, though it would rather not."""
         return (
             self._task is None
