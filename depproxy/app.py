@@ -1,6 +1,7 @@
 """The one route table: every URL of the server."""
 
 from collections.abc import Callable
+from typing import Any
 from urllib.parse import urlsplit
 
 from tornado.httputil import HTTPMessageDelegate, HTTPServerRequest
@@ -10,12 +11,12 @@ from tornado.web import Application, RequestHandler
 from depproxy.access.gate import Gate
 from depproxy.cache.proxy import DependencyProxy
 from depproxy.handlers.api import CacheHandler, ImagesHandler, UsageHandler
-from depproxy.handlers.base import BaseHandler, UnknownApiHandler
+from depproxy.handlers.base import BaseHandler, UnknownApiHandler, UnknownHandler
 from depproxy.handlers.blobs import BlobHandler
 from depproxy.handlers.lean import Surroundings
 from depproxy.handlers.listings import ReferrersHandler, TagsHandler
 from depproxy.handlers.manifests import ManifestHandler
-from depproxy.handlers.operations import HealthHandler, ReadinessHandler
+from depproxy.handlers.operations import HealthHandler, MetricsHandler, ReadinessHandler
 from depproxy.handlers.pages.assets import PLACE, AssetHandler
 from depproxy.handlers.pages.clearing import ClearHandler
 from depproxy.handlers.pages.group import FillsHandler, GroupHandler
@@ -31,6 +32,7 @@ from depproxy.handlers.registry import (
     VersionHandler,
 )
 from depproxy.handlers.token import TokenHandler
+from depproxy.metrics.exposition import Exposition
 
 RESOURCES: dict[str | None, type[RegistryHandler]] = {
     "manifests": ManifestHandler,
@@ -51,10 +53,13 @@ def make_app(
     external_url: str,
     surroundings: Surroundings,
     is_draining: Callable[[], bool],
+    exposition: Exposition | None,
 ) -> Router:
-    """The routes, with what their handlers need."""
+    """The routes, with what their handlers need. Without an ``exposition``, metrics are elsewhere:
+    see `make_metrics_app`."""
     api = {"proxy": proxy, "gate": gate, "pull_host": urlsplit(external_url).netloc}
     page = {"site": site}
+    metrics = _metrics(exposition) if exposition else []
     return _Routes(
         Registry(proxy, gate, external_url, surroundings),
         Application(
@@ -66,6 +71,7 @@ def make_app(
                 (r"/api/.*", UnknownApiHandler),
                 (r"/-/health", HealthHandler),
                 (r"/-/readiness", ReadinessHandler, {"proxy": proxy, "is_draining": is_draining}),
+                *metrics,
                 (PLACE + "([^/]+)", AssetHandler, {"assets": site.assets}),
                 (SIGN_IN, SignInHandler, page),
                 (SIGN_OUT, SignOutHandler, page),
@@ -80,6 +86,20 @@ def make_app(
             log_function=_log,
         ),
     )
+
+
+def make_metrics_app(exposition: Exposition, surroundings: Surroundings) -> Router:
+    """The routes of an address that is for metrics only."""
+    return Application(
+        [*_metrics(exposition), (r"/-/health", HealthHandler)],
+        default_handler_class=UnknownHandler,
+        surroundings=surroundings,
+        log_function=_log,
+    )
+
+
+def _metrics(exposition: Exposition) -> list[Any]:
+    return [(r"/-/metrics", MetricsHandler, {"exposition": exposition})]
 
 
 class _Routes(Router):

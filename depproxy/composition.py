@@ -6,6 +6,7 @@ know how to change, and what fails leaves everything as it was.
 
 import asyncio
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from depproxy import __version__
@@ -20,6 +21,7 @@ from depproxy.cache.blobs import Blobs
 from depproxy.cache.catalogue import Catalogue
 from depproxy.cache.chores import Chores
 from depproxy.cache.documents import Documents
+from depproxy.cache.events import Events
 from depproxy.cache.housekeeping import Housekeeping
 from depproxy.cache.in_use import InUse
 from depproxy.cache.listings import Listings
@@ -34,9 +36,15 @@ from depproxy.cache.staleness import Staleness
 from depproxy.cache.trees import Trees
 from depproxy.cache.upstream_choice import UpstreamNames
 from depproxy.config import Config
+from depproxy.metrics.exposition import Exposition
+from depproxy.metrics.loop_lag import LoopLag
+from depproxy.metrics.requests import Requests
+from depproxy.readings import Watched, told_names
 from depproxy.store.data_dir import DataDir
 from depproxy.threads import Threads
 from depproxy.upstream.curl import CurlThread
+from depproxy.upstream.health import Health
+from depproxy.upstream.ledger import Ledger
 from depproxy.upstream.registries import Registries
 
 USER_AGENT = f"depproxy/{__version__}"
@@ -88,10 +96,16 @@ class Lasting:
 
     def __init__(self, config: Config, data: DataDir, threads: Threads) -> None:
         self.config = config
+        self.data = data
         self.threads = threads
         self.curl = CurlThread()
         self.chores = Chores(threads.chores)
         self.meter = Meter(data, time.time)
+        self.events = Events()
+        self.ledger = Ledger()
+        self.requests = Requests()
+        loop = asyncio.get_running_loop()
+        self.lag = LoopLag(loop.time, loop.call_at)
         self.trees = Trees(data, self.chores, self.meter)
         self.in_use = InUse()
         self.room = Room(
@@ -102,9 +116,11 @@ class Lasting:
             self.chores.stop,
         )
         self.missing = Missing(time.monotonic)
-        staleness = Staleness(time.time)
+        staleness = Staleness(self.events, time.time)
         documents = Documents(threads.notes, threads.hashing, self.in_use, self.meter)
-        self.manifests = Manifests(documents, self.missing, staleness, threads.notes, time.time)
+        self.manifests = Manifests(
+            documents, self.missing, staleness, self.events, threads.notes, time.time
+        )
         self.listings = Listings(staleness, threads.notes, time.time)
         self.purges = Purges(data, self.trees.get, self.in_use, threads.notes, self.chores)
         self.blobs = Blobs(
@@ -115,8 +131,31 @@ class Lasting:
             self.room,
             Loans(data, lambda: self.config.groups, threads.notes),
             self.meter,
+            self.events,
             time.time,
         )
+        self.registries: Registries | None = None
+
+    def exposition(self, running: Callable[[], int], *, tells_all: bool) -> Exposition:
+        """All metrics; ``running`` tells how many requests run."""
+        watched = Watched(
+            self.data,
+            self.meter,
+            self.events,
+            self.blobs,
+            self.ledger,
+            self.lag,
+            self.requests,
+            config=lambda: self.config,
+            healths=self._healths,
+            running=running,
+        )
+        exposition = Exposition(watched.readings(), self.threads.metrics, tells_all=tells_all)
+        exposition.tell(told_names(self.config))
+        return exposition
+
+    def _healths(self) -> list[tuple[str, Health]]:
+        return self.registries.healths() if self.registries else []
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +171,7 @@ class Configured:
     def begin(self, lasting: Lasting, before: "Configured | None" = None) -> None:
         """Come into force, in the place of ``before``. Nothing here fails, or waits."""
         lasting.config = self.config
+        lasting.registries = self.registries
         known = before.config.groups if before else {}
         lasting.trees.open([g.name for g in self.config.groups.values() if g.name not in known])
         self.housekeeping.begin(before.housekeeping if before else None)
@@ -152,6 +192,7 @@ def configure(
         lasting.curl,
         USER_AGENT,
         time.monotonic,
+        lasting.ledger,
         before.registries if before else None,
     )
     housekeeping = Housekeeping(

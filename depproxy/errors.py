@@ -42,7 +42,12 @@ from collections.abc import Sequence
 
 
 class DepproxyError(Exception):
-    """The root; its text is written for the person who reads it at a ``docker pull``."""
+    """The root; its text is written for the person who reads it at a ``docker pull``.
+
+    ``word`` is what counts of failures call it: one word for each kind that is to be told apart.
+    """
+
+    word = "other"
 
 
 class ConfigError(DepproxyError):
@@ -117,6 +122,8 @@ class RangeUnsatisfiable(DepproxyError):
 class ShuttingDown(DepproxyError):
     """The server stops."""
 
+    word = "shutdown"
+
     def __init__(self) -> None:
         super().__init__("the server is shutting down: try again in a moment")
 
@@ -167,13 +174,19 @@ class UpstreamError(DepproxyError):
 class UpstreamNotFound(UpstreamError):
     """The upstream says that it has no such thing."""
 
+    word = "not_found"
+
 
 class UpstreamRefused(UpstreamError):
     """The upstream does not let us have it, also with a fresh token."""
 
+    word = "refused"
+
 
 class UpstreamLimited(UpstreamError):
     """The upstream limits us. ``retry_after`` is what it asked for, in seconds, if it did."""
+
+    word = "limited"
 
     def __init__(self, upstream: str, message: str, retry_after: int | None = None) -> None:
         super().__init__(upstream, message)
@@ -183,6 +196,8 @@ class UpstreamLimited(UpstreamError):
 class UpstreamFailed(UpstreamError):
     """The upstream, or its token service, answers with a 5xx ``status``."""
 
+    word = "server_error"
+
     def __init__(self, upstream: str, message: str, status: int) -> None:
         super().__init__(upstream, message)
         self.status = status
@@ -191,17 +206,25 @@ class UpstreamFailed(UpstreamError):
 class UpstreamUnreachable(UpstreamError):
     """No connection could be made, or it broke."""
 
+    word = "unreachable"
+
 
 class UpstreamTimeout(UpstreamError):
     """The upstream was silent for too long."""
+
+    word = "timeout"
 
 
 class UpstreamCannotResume(UpstreamError):
     """The upstream does not send the range that was asked for; the whole may work."""
 
+    word = "cannot_resume"
+
 
 class UpstreamSenseless(UpstreamError):
     """An answer that no registry gives, or one that is not safe to follow."""
+
+    word = "senseless"
 
 
 class ManifestRefused(UpstreamSenseless):
@@ -211,14 +234,22 @@ class ManifestRefused(UpstreamSenseless):
 class ContentMismatch(UpstreamSenseless):
     """The bytes that came are not those that their digest names."""
 
+    word = "wrong_content"
+
 
 class StoreError(DepproxyError):
     """The disk refuses to read or write."""
+
+    word = "disk"
 
 
 class StoreFull(StoreError):
     """No space is left on the disk, or a quota is used up."""
 
+    word = "disk_full"
+
 
 class StorePurged(StoreError):
     """The tree that a file was to be published into was purged meanwhile."""
+
+    word = "purged"

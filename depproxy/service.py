@@ -3,25 +3,28 @@
 import asyncio
 import logging
 import os
+import ssl
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from depproxy import __version__
 from depproxy.access import advice
-from depproxy.app import make_app
+from depproxy.app import make_app, make_metrics_app
 from depproxy.composition import Configured, Lasting, configure, make_access
 from depproxy.config import Config
 from depproxy.handlers.access_log import AccessLog
 from depproxy.handlers.activity import Activity
 from depproxy.handlers.lean import Dates, RequestIds, Surroundings
 from depproxy.handlers.pages.site import Site
+from depproxy.metrics.exposition import Exposition
 from depproxy.notify import Supervisor
+from depproxy.readings import told_names
 from depproxy.serving.entrance import NEWCOMERS_PATIENCE, Entrance, Way
 from depproxy.serving.http_server import HttpServer
 from depproxy.serving.proxies import TrustedProxies
-from depproxy.serving.sockets import Listener, bind, passed
+from depproxy.serving.sockets import Listener, listen
 from depproxy.serving.tls import make_context
 from depproxy.serving.tls import warnings as tls_warnings
 from depproxy.store.data_dir import open_data_dir
@@ -49,13 +52,12 @@ class Server:
         self._supervisor = Supervisor(environ)
         self._threads = Threads()
         self._tls = make_context(config.tls)
-        self._listeners: list[Listener] = passed(environ, os.getpid()) or bind(config.listen)
+        self._listeners = listen(config, environ, os.getpid())
         try:
             self._data = open_data_dir(config.data_dir)
             self._access = make_access(config, self._data, self._threads)
         except BaseException:
-            for listener in self._listeners:
-                listener.close()
+            self._listeners.close()
             raise
         self.activity = Activity()
         self._running: _Running | None = None
@@ -64,8 +66,13 @@ class Server:
 
     @property
     def addresses(self) -> list[str]:
-        """``host:port`` or ``unix:/path`` of what it listens on."""
-        return [str(listener) for listener in self._listeners]
+        """``host:port`` or ``unix:/path`` of what it listens on for clients."""
+        return [str(listener) for listener in self._listeners.clients]
+
+    @property
+    def metrics_addresses(self) -> list[str]:
+        """The same for metrics, if they have an address of their own."""
+        return [str(listener) for listener in self._listeners.metrics]
 
     def trees(self) -> list[Tree]:
         """The groups' trees that are in use."""
@@ -75,12 +82,14 @@ class Server:
         """Serve until ``stop`` is set, then let running requests end."""
         lasting = Lasting(self._config, self._data, self._threads)
         now = configure(lasting, self._config, self._access)
-        entrance = Entrance(self._way(now))
-        http = HttpServer(entrance)
-        http.tls = self._tls
-        self._running = _Running(lasting, now, entrance, http)
-        http.add_sockets([listener.socket for listener in self._listeners])
         now.begin(lasting)
+        exposition = lasting.exposition(
+            lambda: self.activity.count, tells_all=bool(self._listeners.metrics)
+        )
+        running = self._running = _Running(lasting, now, exposition)
+        ways = self._ways(running, now)
+        running.open([self._listeners.clients, self._listeners.metrics], ways, self._tls)
+        lasting.lag.start()
         lasting.trees.start()
         lasting.chores.begin(lasting.purges.empty_trash)
         for warning in _strange(self._config):
@@ -88,11 +97,12 @@ class Server:
         self._announce()
         try:
             await stop.wait()
-            await self._drain(self._running)
+            await self._drain(running)
             await lasting.chores.end()
             lasting.trees.flush()
         finally:
             self._flush_log()
+            lasting.lag.stop()
             lasting.curl.stop()
             self._threads.stop()
             self._data.close()
@@ -121,14 +131,14 @@ class Server:
         tls = make_context(config.tls)
         access = make_access(config, self._data, self._threads, running.now)
         now = configure(running.lasting, config, access, running.now)
-        way = self._way(now)
+        ways = self._ways(running, now)
         strange = _strange(config)
         # From here on nothing fails, and no request comes in between.
         self._config = config
-        running.http.tls = tls
-        running.entrance.way = way
+        running.lead(ways, tls)
         before, running.now = running.now, now
         now.begin(running.lasting, before)
+        running.exposition.tell(told_names(config))
         for key in left:
             _log.warning("%s: it cannot change while the server runs: restart it", key)
         for warning in strange:
@@ -136,7 +146,16 @@ class Server:
         _log.info("the configuration was read again: %d groups", len(config.groups))
         self._supervisor.ready(f"Serving {len(config.groups)} groups; reloaded")
 
-    def _way(self, now: Configured) -> Way:
+    def _ways(self, running: "_Running", now: Configured) -> list[Way]:
+        """For clients, and for metrics if they have an address of their own."""
+        surroundings = Surroundings(
+            self.activity,
+            self._access_log(now.config),
+            Dates(time.time),
+            RequestIds(),
+            running.lasting.requests,
+        )
+        is_apart = bool(self._listeners.metrics)
         application = make_app(
             proxy=now.proxy,
             gate=now.access.gate,
@@ -148,12 +167,15 @@ class Server:
                 clock=time.time,
             ),
             external_url=now.config.external_url,
-            surroundings=Surroundings(
-                self.activity, self._access_log(now.config), Dates(time.time), RequestIds()
-            ),
+            surroundings=surroundings,
             is_draining=lambda: self._draining,
+            exposition=None if is_apart else running.exposition,
         )
-        return Way(application, TrustedProxies(now.config.trusted_proxies))
+        proxies = TrustedProxies(now.config.trusted_proxies)
+        ways = [Way(application, proxies)]
+        if is_apart:
+            ways.append(Way(make_metrics_app(running.exposition, surroundings), proxies))
+        return ways
 
     def _access_log(self, config: Config) -> AccessLog:
         form = config.log.format if config.log.level in ("debug", "info") else "none"
@@ -168,8 +190,13 @@ class Server:
             "depproxy %s listens on %s%s",
             __version__,
             ", ".join(self.addresses),
-            "" if self._listeners[0].is_ours else ", which it was given: listen is not looked at",
+            _given(self._listeners.clients, "listen"),
         )
+        if self._listeners.metrics:
+            where = ", ".join(self.metrics_addresses)
+            _log.info(
+                "metrics are on %s%s", where, _given(self._listeners.metrics, "metrics.listen")
+            )
         self._supervisor.ready(f"Serving {len(self._config.groups)} groups")
 
     async def _drain(self, running: "_Running") -> None:
@@ -177,29 +204,63 @@ class Server:
         self._draining = True
         patience = self._config.shutdown_timeout
         self._supervisor.stopping(patience)
-        running.http.stop()
-        for listener in self._listeners:
-            listener.close()
+        running.stop()
+        self._listeners.close()
         requests, tasks = self.activity.count, len(asyncio.all_tasks())
         _log.info("shutting down: %d requests are running, %d tasks in all", requests, tasks)
         deadline = time.monotonic() + patience
-        await running.entrance.drain(min(patience, NEWCOMERS_PATIENCE))
+        await running.drain(min(patience, NEWCOMERS_PATIENCE))
         await self.activity.wait_for_silence(max(0.0, deadline - time.monotonic()))
         await running.now.proxy.stop(max(0.0, deadline - time.monotonic()))
         await self.activity.wait_for_silence(_LAST_WORDS)
-        await running.http.close_all_connections()
+        await running.close()
 
 
 class _Running:
     """What there is of a server while it runs."""
 
-    def __init__(
-        self, lasting: Lasting, now: Configured, entrance: Entrance, http: HttpServer
-    ) -> None:
+    def __init__(self, lasting: Lasting, now: Configured, exposition: Exposition) -> None:
         self.lasting = lasting
         self.now = now
-        self.entrance = entrance
-        self.http = http
+        self.exposition = exposition
+        self._doors: list[tuple[Entrance, HttpServer]] = []
+
+    def open(
+        self,
+        listeners: Sequence[Sequence[Listener]],
+        ways: Sequence[Way],
+        context: ssl.SSLContext | None,
+    ) -> None:
+        """Let clients in, by the first sockets on the first way, and so on."""
+        for some, way in zip(listeners, ways, strict=False):
+            entrance = Entrance(way)
+            http = HttpServer(entrance)
+            http.tls = context
+            self._doors.append((entrance, http))
+            http.add_sockets([listener.socket for listener in some])
+
+    def lead(self, ways: Sequence[Way], context: ssl.SSLContext | None) -> None:
+        """Another configuration's ways, in the order in which doors were opened."""
+        for (entrance, http), way in zip(self._doors, ways, strict=True):
+            entrance.way, http.tls = way, context
+
+    def stop(self) -> None:
+        """Let nobody in any more."""
+        for _, http in self._doors:
+            http.stop()
+
+    async def drain(self, patience: float) -> None:
+        """See `Entrance.drain`."""
+        await asyncio.gather(*(entrance.drain(patience) for entrance, _ in self._doors))
+
+    async def close(self) -> None:
+        """Close all connections."""
+        for _, http in self._doors:
+            await http.close_all_connections()
+
+
+def _given(listeners: Sequence[Listener], key: str) -> str:
+    return "" if listeners[0].is_ours else f", which it was given: {key} is not looked at"
 
 
 def _with_what_is_fixed(new: Config, old: Config) -> tuple[Config, list[str]]:

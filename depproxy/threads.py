@@ -18,6 +18,9 @@ HASHING_THREADS = 2
 PASSWORD_THREADS = max(1, min(4, (os.cpu_count() or 1) // 2))
 """Threads that check passwords, which takes a core: half of them at most."""
 
+METRICS_THREADS = 1
+"""Threads that answer scrapes: one after the other, and nobody else waits for a disk that hangs."""
+
 
 class Threads:
     """They end with the server."""
@@ -28,8 +31,10 @@ class Threads:
         self.hashing = ThreadPoolExecutor(HASHING_THREADS, "hashing")
         self.chores = ThreadPoolExecutor(CHORE_THREADS, "chores")
         self.passwords = ThreadPoolExecutor(PASSWORD_THREADS, "passwords")
+        self.metrics = ThreadPoolExecutor(METRICS_THREADS, "metrics")
 
     def stop(self) -> None:
         """What has not begun never will; what has ends."""
-        for pool in (self.passwords, self.chores, self.hashing, self.notes, self.disk):
+        quick = (self.metrics, self.passwords, self.chores)
+        for pool in (*quick, self.hashing, self.notes, self.disk):
             pool.shutdown(cancel_futures=True)

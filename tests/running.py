@@ -100,6 +100,10 @@ class RunningServer:
         asyncio.run_coroutine_threadsafe(reload(), self._loop).result()
         self.config = config
 
+    @property
+    def metrics_addresses(self) -> list[str]:
+        return self._server.metrics_addresses
+
     def running_tasks(self) -> int:
         """Tasks of the event loop, but for this question."""
 

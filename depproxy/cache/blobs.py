@@ -1,12 +1,14 @@
 """Blobs: from disk, or from the fill that is bringing them."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol, TypeVar
 
+from depproxy.cache.events import Events
 from depproxy.cache.far_range import FAR, FarRange
 from depproxy.cache.fill import Fill, Inflow, State
 from depproxy.cache.in_use import InUse
@@ -127,6 +129,7 @@ class Blobs:
         room: Room,
         loans: Loans,
         meter: Meter,
+        events: Events,
         wall_clock: Callable[[], float],
     ) -> None:
         self._disk = disk
@@ -136,6 +139,7 @@ class Blobs:
         self._room = room
         self._loans = loans
         self._meter = meter
+        self._events = events
         self._now = wall_clock
         self._running: dict[tuple[Tree, Digest], _Running] = {}
 
@@ -250,6 +254,10 @@ class Blobs:
             if running.source.group.name == group.name
         ]
 
+    def running(self) -> dict[tuple[str, ...], int]:
+        """How many fills are under way, by group. May be called from any thread."""
+        return Counter((running.source.group.name,) for running in list(self._running.values()))
+
     async def head(self, source: Source, digest: Digest) -> BlobHead:
         """What a GET would find, at the cost of no download.
 
@@ -302,6 +310,7 @@ class Blobs:
             hashing=self._hashing,
             pause=self._pause,
             verified=partial(source.tree.holdings.add_blob, digest),
+            resumed=partial(self._events.resumed, source.group.name),
         )
         task = asyncio.get_running_loop().create_task(self._run(fill, source, digest))
         running = self._running[source.tree, digest] = _Running(fill, source, task)
@@ -315,6 +324,7 @@ class Blobs:
             if fill.state is not State.STORED:
                 source.tree.holdings.remove_blob(digest)
         finally:
+            self._events.filled(source.group.name, fill.state.value, fill.error)
             del self._running[source.tree, digest]
             self._in_use.end_write(source.tree, digest)
             self._drop_if_oversized(source, digest, fill.known_size)

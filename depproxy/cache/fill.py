@@ -106,8 +106,10 @@ class Fill:
         hashing: Executor,
         pause: Callable[[float], Awaitable[None]],
         verified: Callable[[int], None],
+        resumed: Callable[[], None],
     ) -> None:
-        """``verified`` is told the size in bytes when the digest turns out to be right."""
+        """``verified`` is told the size in bytes when the digest turns out to be right, ``resumed``
+        that bytes come again after the transfer had broken."""
         self.state = State.ASKING
         self.error: DepproxyError | None = None
         self._partial = partial
@@ -118,6 +120,7 @@ class Fill:
         self._hashing = hashing
         self._pause = pause
         self._verified = verified
+        self._resumed = resumed
         self._loop = asyncio.get_running_loop()
         self._change = Change()
         self._size_known = False
@@ -310,6 +313,8 @@ class Fill:
 
     def began(self, size: int | None) -> None:
         """The upstream has begun to send a blob of ``size`` bytes."""
+        if self.state is State.PAUSED:
+            self._resumed()
         if self.state in (State.ASKING, State.PAUSED):
             self._become(State.FLOWING)
         if size is not None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 
 from depproxy.cache import tags
 from depproxy.cache.documents import Document, Documents, judged_head
+from depproxy.cache.events import Events
 from depproxy.cache.flights import Flights
 from depproxy.cache.missing import Missing
 from depproxy.cache.source import Source
@@ -51,12 +52,14 @@ class Manifests:
         documents: Documents,
         missing: Missing,
         staleness: Staleness,
+        events: Events,
         notes: Executor,
         wall_clock: Callable[[], float],
     ) -> None:
         self._documents = documents
         self._missing = missing
         self._staleness = staleness
+        self._events = events
         self._notes = notes
         self._now = wall_clock
         self._questions: Flights[Descriptor | Document] = Flights()
@@ -165,6 +168,18 @@ class Manifests:
 
     async def _question(self, source: Source, tag: Tag) -> Descriptor | Document:
         """Ask what a tag means, once for all who wait; it goes on if nobody does."""
+        group = source.group.name
+        try:
+            answer = await self._head_tag(source, tag)
+        except UpstreamError as exc:
+            self._events.not_told(group, exc)
+            raise
+        is_on_disk = isinstance(answer, Document) and answer.status is CacheStatus.HIT
+        self._events.asked(group, is_on_disk=is_on_disk)
+        return answer
+
+    async def _head_tag(self, source: Source, tag: Tag) -> Descriptor | Document:
+        """The tag by its head; by its body where that is refused."""
         try:
             head = await source.registry.head_manifest(source.repository.image, tag)
         except UpstreamNotFound:

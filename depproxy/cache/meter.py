@@ -38,6 +38,11 @@ class GroupCounts:
     total: Counts = field(default_factory=Counts)
     hours: dict[int, Counts] = field(default_factory=dict)
     is_written: bool = True
+    at_start: Counts = field(default_factory=Counts, compare=False)
+    """What ``total`` was when the server began."""
+
+    def __post_init__(self) -> None:
+        self.at_start = replace(self.total)
 
 
 class Meter:
@@ -71,6 +76,20 @@ class Meter:
         """Totals of the hours in which anything happened, by their first second since the epoch."""
         with self._lock:
             return {start: replace(counts) for start, counts in self._find(group).hours.items()}
+
+    def since_start(self) -> dict[GroupName, Counts]:
+        """What has happened since the server began, of the groups in which anything has. Unlike
+        what is kept, it never becomes smaller: a crash may lose a minute of that."""
+        with self._lock:
+            return {
+                name: Counts(
+                    **{
+                        key: value - getattr(counts.at_start, key)
+                        for key, value in asdict(counts.total).items()
+                    }
+                )
+                for name, counts in self._groups.items()
+            }
 
     def flush(self) -> None:
         """Write what has changed, a file a group. Blocks."""

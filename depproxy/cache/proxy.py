@@ -22,7 +22,7 @@ from depproxy.store.repository import Repository
 from depproxy.upstream.registries import Registries
 from depproxy.upstream.registry import Registry
 
-_LEAST_FREE = 16 * 1024 * 1024
+LEAST_FREE = 16 * 1024 * 1024
 """Bytes below which a disk counts as full: manifests and pointers need some, layers more."""
 
 _NAMES_KEPT = 1024
@@ -138,7 +138,7 @@ class DependencyProxy:
 
     def why_degraded(self) -> str | None:
         """Why misses cannot be stored now; None if they can."""
-        return self._trees.data.why_degraded(_LEAST_FREE)
+        return self._trees.data.why_degraded(LEAST_FREE)
 
     def is_readable(self) -> bool:
         """Whether hits can be served."""

@@ -5,6 +5,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
+from depproxy.cache.events import Events
 from depproxy.cache.source import Source
 from depproxy.config import GroupConfig
 from depproxy.errors import UpstreamError, UpstreamNotFound, UpstreamRefused, UpstreamTimeout
@@ -17,7 +18,8 @@ T = TypeVar("T")
 class Staleness:
     """The rule, for manifests and for lists."""
 
-    def __init__(self, wall_clock: Callable[[], float]) -> None:
+    def __init__(self, events: Events, wall_clock: Callable[[], float]) -> None:
+        self._events = events
         self._now = wall_clock
 
     async def fresh_or_stale(
@@ -38,7 +40,7 @@ class Staleness:
         health = source.registry.health
         failing = health.reason_not_to_ask()
         if failing and self._is_allowed(failing, source, checked):
-            return stale(_not_confirmed(failing))
+            return self._served(source, stale, failing)
         limit = source.registry.revalidate_timeout
         try:
             async with asyncio.timeout(limit):
@@ -49,14 +51,18 @@ class Staleness:
             if not self._is_allowed(exc, source, checked):
                 raise
             _log.warning("%s; what is kept is served", exc)
-            return stale(_not_confirmed(exc))
+            return self._served(source, stale, exc)
         except TimeoutError:
             slow = UpstreamTimeout(source.registry.name, f"no answer within {limit:g} s")
             health.failed(slow)
             if not self._is_allowed(slow, source, checked):
                 return await ask()
             _log.warning("%s; what is kept is served", slow)
-            return stale(_not_confirmed(slow))
+            return self._served(source, stale, slow)
+
+    def _served(self, source: Source, stale: Callable[[str], T], error: UpstreamError) -> T:
+        self._events.served_stale(source.group.name)
+        return stale(f"not confirmed by the upstream: {error}")
 
     def _is_allowed(
         self, error: UpstreamError, source: Source, checked: Callable[[], float | None]
@@ -77,7 +83,3 @@ def may_serve_stale(
     if limit is None:
         return True
     return last_checked is not None and now - last_checked <= limit
-
-
-def _not_confirmed(error: UpstreamError) -> str:
-    return f"not confirmed by the upstream: {error}"

@@ -22,7 +22,6 @@ from depproxy.config.model import (
     UpstreamConfig,
 )
 from depproxy.config.section import Problems, Section
-from depproxy.config.unsupported import report_unsupported
 from depproxy.errors import ConfigError
 
 T = TypeVar("T")
@@ -81,8 +80,9 @@ def _read_yaml(file: Path) -> Any:
 def _read_config(root: Section, problems: Problems) -> Config:
     upstreams = _read_upstreams(root.section("upstreams"))
     groups = _read_groups(root.section("groups"), upstreams)
+    listen = _read_listen(root)
     config = Config(
-        listen=_read_listen(root),
+        listen=listen,
         external_url=root.take("external_url", values.external_url, "http://localhost:8080"),
         data_dir=root.take("data_dir", values.path, Path("data")),
         tls=_read_tls(root.section("tls")),
@@ -93,11 +93,10 @@ def _read_config(root: Section, problems: Problems) -> Config:
         groups=groups,
         mirror=_read_mirror(root.section("mirror"), groups),
         auth=_read_auth(root.section("auth")),
-        metrics=_read_metrics(root.section("metrics")),
+        metrics=_read_metrics(root.section("metrics"), listen),
         housekeeping=_read_housekeeping(root.section("housekeeping")),
     )
     root.close()
-    report_unsupported(config, problems)
     return config
 
 
@@ -264,8 +263,10 @@ def _read_auth(section: Section) -> AuthConfig:
     return auth
 
 
-def _read_metrics(section: Section) -> MetricsConfig:
+def _read_metrics(section: Section, others: tuple[Address, ...]) -> MetricsConfig:
     metrics = MetricsConfig(listen=section.take("listen", values.listen_address, None))
+    if metrics.listen in others and (metrics.listen.port or metrics.listen.unix):
+        section.problem("listen", "expected an address that is not in listen, too")
     section.close()
     return metrics
 

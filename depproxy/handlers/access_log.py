@@ -17,6 +17,10 @@ _FLUSH_AT = 512
 """Lines that are written together at most: some 100 KiB."""
 
 
+ADMIN_IN_LOG = "token:admin"
+"""Who came with the admin token; users have no colon in their names."""
+
+
 @dataclass(slots=True)
 class Access:
     """One request and how it was answered. Empty texts are what was not asked for, or is unknown.

@@ -14,6 +14,7 @@ from depproxy.cache.proxy import DependencyProxy
 from depproxy.cache.purges import Totals
 from depproxy.config import GroupConfig
 from depproxy.errors import DigestInvalid, NameInvalid, TagInvalid
+from depproxy.handlers.access_log import ADMIN_IN_LOG
 from depproxy.handlers.base import ApiErrors, ProxyHandler
 from depproxy.handlers.identity import presented_password
 from depproxy.oci.digest import parse_reference
@@ -31,6 +32,8 @@ class ApiHandler(ApiErrors, ProxyHandler):
     A group's name that breaks the grammar is as unknown as any other: nobody learns which it is.
     """
 
+    kind = "api"
+
     def initialize(self, proxy: DependencyProxy, gate: Gate, pull_host: str = "") -> None:  # type: ignore[override]
         super().initialize(proxy)
         self.gate = gate
@@ -40,17 +43,22 @@ class ApiHandler(ApiErrors, ProxyHandler):
         """Raises `TooManyAttempts`."""
         admin = self.gate.admin(self.request.headers.get("PRIVATE-TOKEN"))
         if admin:
+            self.access.user = ADMIN_IN_LOG
             return admin
-        return await self.gate.visitor(
+        visitor = await self.gate.visitor(
             presented_password(self.request.headers), self.request.remote_ip or ""
         )
+        self.access.user = visitor.user
+        return visitor
 
     async def readable(self, group: str) -> GroupConfig:
         """The group, if the visitor may see what is in it. Raises `Unauthenticated` and
         `GroupUnknown`."""
         name = GroupName(group)
         visitor = ANONYMOUS if self.gate.is_open(name) else await self.visitor()
-        return self.gate.check_read(name, visitor)
+        found = self.gate.check_read(name, visitor)
+        self.access.group = found.name
+        return found
 
     def answer_json(self, document: object) -> None:
         self.set_header("Content-Type", "application/json")
@@ -147,6 +155,7 @@ class CacheHandler(ApiHandler):
         """Clear a group, one image of it, or one reference. Without credentials nobody learns
         whether the group exists."""
         found = self.gate.check_purge(GroupName(group), await self.visitor())
+        self.access.group = found.name
         query = self.request.query_arguments
         if self.has_body or set(query) - {"image", "reference"}:
             raise HTTPError(400, "known are image and reference, in the query")
@@ -167,6 +176,7 @@ class CacheHandler(ApiHandler):
             parsed = None if reference is None else parse_reference(reference)
         except (NameInvalid, TagInvalid, DigestInvalid) as exc:
             raise HTTPError(400, str(exc)) from exc
+        self.access.image = f"{repository.upstream}/{repository.image}"
         return await self.proxy.purges.image(group.name, repository, parsed)
 
     def _letter_by_letter(self, name: str) -> str | None:

@@ -26,6 +26,9 @@ class BaseHandler(RequestHandler):
     VERBS: tuple[str, ...] = ("GET", "HEAD")
     """What is answered here; everything else is 405 with these in ``Allow``."""
 
+    kind = "unknown"
+    """What the access log and the metrics call this kind of resource."""
+
     was_cut = False
     """Whether the answer could not be completed."""
 
@@ -33,7 +36,13 @@ class BaseHandler(RequestHandler):
     def access(self) -> Access:
         """For the log: whoever learns what was asked for notes it here."""
         request, ids = self.request, self.surroundings.ids
-        return Access(ids.new(), request.remote_ip or "", request.method or "", request.path)
+        return Access(
+            ids.new(),
+            request.remote_ip or "",
+            request.method or "",
+            request.path,
+            kind=self.kind,
+        )
 
     @property
     def surroundings(self) -> Surroundings:
@@ -126,7 +135,7 @@ class BaseHandler(RequestHandler):
         if access.method != "HEAD":
             access.size = int(self._headers.get("Content-Length", 0))
         access.duration = self.request.request_time()
-        self.surroundings.access_log.note(access)
+        self.surroundings.note(access)
 
     def cut(self) -> None:
         """Close the connection under an answer that cannot be completed."""
@@ -197,3 +206,5 @@ class UnknownHandler(BaseHandler):
 
 class UnknownApiHandler(ApiErrors, UnknownHandler):
     """Every path below ``/api/`` that no route knows."""
+
+    kind = "api"

@@ -29,6 +29,7 @@ from depproxy.errors import DepproxyError, StoreError, UpstreamError
 from depproxy.handlers.access_log import Access, AccessLog
 from depproxy.handlers.activity import Activity
 from depproxy.handlers.answers import error_headers, explained, reason_of, verdict
+from depproxy.metrics.requests import Requests
 
 _log = logging.getLogger(__name__)
 
@@ -70,6 +71,12 @@ class Surroundings:
     access_log: AccessLog
     dates: Dates
     ids: RequestIds
+    requests: Requests
+
+    def note(self, access: Access) -> None:
+        """A request has been answered."""
+        self.access_log.note(access)
+        self.requests.note(access.group, access.kind, access.cache, access.status, access.duration)
 
 
 class LeanHandler(HTTPMessageDelegate):
@@ -78,6 +85,9 @@ class LeanHandler(HTTPMessageDelegate):
 
     VERBS: tuple[str, ...] = ("GET", "HEAD")
     """What is answered here; everything else is 405 with these in ``Allow``."""
+
+    kind = "unknown"
+    """What the access log and the metrics call this kind of resource."""
 
     def __init__(self, request: HTTPServerRequest, surroundings: Surroundings) -> None:
         assert isinstance(request.connection, HTTP1Connection)
@@ -89,6 +99,7 @@ class LeanHandler(HTTPMessageDelegate):
         self.access = Access(
             surroundings.ids.new(), request.remote_ip or "", request.method or "", request.path
         )
+        self.access.kind = self.kind
         """For the log: whoever learns what was asked for notes it here."""
         self.headers = {
             "Server": SERVER,
@@ -267,6 +278,6 @@ class LeanHandler(HTTPMessageDelegate):
         access = self.access
         access.status, access.size, access.cut = self.status, self.sent, was_cut
         access.duration = self.request.request_time()
-        self._surroundings.access_log.note(access)
+        self._surroundings.note(access)
         self.account()
         self._surroundings.activity.leave()

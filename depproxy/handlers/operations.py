@@ -1,14 +1,18 @@
-"""``/-/health`` and ``/-/readiness``: for load balancers and supervisors."""
+"""``/-/health``, ``/-/readiness`` and ``/-/metrics``: for load balancers, supervisors and
+Prometheus."""
 
 import json
 from collections.abc import Callable
 
 from depproxy.cache.proxy import DependencyProxy
 from depproxy.handlers.base import BaseHandler, ProxyHandler
+from depproxy.metrics.exposition import Exposition
 
 
 class HealthHandler(BaseHandler):
     """Alive: the event loop answers."""
+
+    kind = "operations"
 
     def get(self) -> None:
         self.set_header("Content-Type", "application/json")
@@ -20,6 +24,8 @@ class HealthHandler(BaseHandler):
 class ReadinessHandler(ProxyHandler):
     """Able to serve hits. A disk that takes nothing is told in the body, and is no reason to send
     clients elsewhere: hits go on."""
+
+    kind = "operations"
 
     def initialize(
         self, proxy: DependencyProxy, is_draining: Callable[[], bool] = lambda: False
@@ -41,5 +47,21 @@ class ReadinessHandler(ProxyHandler):
         reason = self.proxy.why_degraded()
         status = {"status": "degraded", "reason": reason} if reason else {"status": "ready"}
         self.finish(json.dumps(status))
+
+    head = get
+
+
+class MetricsHandler(BaseHandler):
+    """What Prometheus scrapes, as text or as OpenMetrics."""
+
+    kind = "operations"
+
+    def initialize(self, exposition: Exposition) -> None:
+        self._exposition = exposition
+
+    async def get(self) -> None:
+        body, content_type = await self._exposition.render(self.request.headers.get("Accept", ""))
+        self.set_header("Content-Type", content_type)
+        self.finish(body)
 
     head = get

@@ -92,6 +92,8 @@ class VersionHandler(RegistryHandler):
     """``/v2/``: this is a registry, and you may ask it. Where there are users, clients learn here
     how to get a token."""
 
+    kind = "version"
+
     async def answer(self) -> None:
         if self.registry.gate.has_users:
             visitor = await self.visitor()
@@ -105,13 +107,9 @@ class VersionHandler(RegistryHandler):
 class ImageHandler(RegistryHandler):
     """One image of one group."""
 
-    kind = ""
-    """What the access log and the metrics call this kind of resource."""
-
     def __init__(self, request: HTTPServerRequest, registry: Registry) -> None:
         super().__init__(request, registry)
         self.proxy = registry.proxy
-        self.access.kind = self.kind
         self._source: Source | None = None
         self._status: CacheStatus | None = None
         self._namespace = ""

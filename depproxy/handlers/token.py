@@ -26,6 +26,7 @@ class TokenHandler(OciErrors, FormHandler):
     """A token for whoever asks: a user by his password, or everybody for public groups."""
 
     VERBS = ("GET", "POST")
+    kind = "token"
 
     def initialize(self, gate: Gate) -> None:
         self._gate = gate
@@ -52,6 +53,7 @@ class TokenHandler(OciErrors, FormHandler):
         if self._gate.is_mirror_only(scopes):
             password = None
         user = await self._gate.sign_in(password, self.request.remote_ip or "")
+        self.access.user = user
         issued = self._gate.issue(user, scopes)
         self.set_header("Content-Type", "application/json")
         self.set_header("Cache-Control", "no-store")

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from depproxy.config import Address
+from depproxy.config import Address, Config
 from depproxy.errors import DepproxyError
 
 BACKLOG = 4096
@@ -27,6 +27,9 @@ too."""
 
 _NOT_SPOKEN = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
 """How a machine without IPv6 says so."""
+
+FOR_METRICS = "metrics"
+"""What a socket for metrics is called by systemd: ``FileDescriptorName=``."""
 
 
 class CannotListen(DepproxyError):
@@ -62,6 +65,36 @@ class Listener:
             return f"unix:{os.fsdecode(where)}"
         host, port = where[:2]
         return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Listeners:
+    """All listening sockets: for clients, and for metrics if those have an address of their own."""
+
+    clients: list[Listener]
+    metrics: list[Listener]
+
+    def close(self) -> None:
+        for listener in (*self.clients, *self.metrics):
+            listener.close()
+
+
+def listen(config: Config, environ: Mapping[str, str], pid: int) -> Listeners:
+    """Sockets that were passed count in the place of addresses in the configuration, those for
+    clients and those for metrics apart. Raises `CannotListen`."""
+    given = passed(environ, pid)
+    clients = [listener for listener in given if listener.name != FOR_METRICS]
+    metrics = [listener for listener in given if listener.name == FOR_METRICS]
+    listeners = Listeners(clients, metrics)
+    try:
+        if not clients:
+            clients += bind(config.listen)
+        if not metrics and config.metrics.listen:
+            metrics += bind([config.metrics.listen])
+    except BaseException:
+        listeners.close()
+        raise
+    return listeners
 
 
 def bind(addresses: Sequence[Address]) -> list[Listener]:

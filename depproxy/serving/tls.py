@@ -1,5 +1,6 @@
 """TLS towards clients: certificate and key, and what is wrong with them."""
 
+import logging
 import re
 import ssl
 import time
@@ -7,6 +8,8 @@ from pathlib import Path
 
 from depproxy.config import Config, TlsConfig
 from depproxy.errors import DepproxyError
+
+_log = logging.getLogger(__name__)
 
 PROTOCOLS = ("http/1.1",)
 """What is offered by ALPN (RFC 7301): clients that would rather speak HTTP/2 take it."""
@@ -78,6 +81,7 @@ def make_context(tls: TlsConfig) -> ssl.SSLContext | None:
     if not tls.certificate or not tls.key:
         return None
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.sslsocket_class = _ServerSocket
     context.minimum_version = ssl.TLSVersion.TLSv1_2  # RFC 8996: the older ones must not be used
     context.set_alpn_protocols(PROTOCOLS)
     try:
@@ -86,6 +90,32 @@ def make_context(tls: TlsConfig) -> ssl.SSLContext | None:
     except (OSError, ValueError) as exc:
         raise CertificateUnusable(_blamed(tls, exc)) from exc
     return context
+
+
+class _ServerSocket(ssl.SSLSocket):
+    """A connection whose handshake may fail by its client's fault: that is a line at level info.
+    Tornado would warn of it, and a port scan would fill the log with warnings."""
+
+    _client = ""
+    """Asked at once: of one who has left, nobody can tell who it was."""
+
+    def do_handshake(self, block: bool = False) -> None:
+        """See `ssl.SSLSocket.do_handshake`. To Tornado, a handshake that has failed is one whose
+        client has left."""
+        self._client = self._client or self._who()
+        try:
+            super().do_handshake(block)
+        except ssl.SSLError as exc:
+            if exc.args[0] in (ssl.SSL_ERROR_SSL, ssl.SSL_ERROR_SYSCALL):
+                _log.info("%s: no TLS handshake: %s", self._client, exc.reason or exc)
+                exc.args = (ssl.SSL_ERROR_EOF, *exc.args[1:])
+            raise
+
+    def _who(self) -> str:
+        try:
+            return str(self.getpeername()[0])
+        except OSError:
+            return "-"
 
 
 def _why_unreadable(file: Path) -> str | None:

@@ -4,6 +4,7 @@ To be failing only shortens the way to stale answers. What has none to fall back
 but for the time that a 429 has asked to be spared.
 """
 
+import logging
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from depproxy.errors import (
     UpstreamUnreachable,
 )
 
+_log = logging.getLogger(__name__)
+
 FIRST_PAUSE = 10.0
 """Seconds for which a failing upstream is left alone: less would feel like no pause to a CI's
 hundred jobs, more would keep a restarted registry waiting."""
@@ -27,6 +30,18 @@ PROBE_LEASE = 60.0
 """Seconds after which a probe that nobody heard of again no longer keeps others from probing."""
 
 _LIMIT = re.compile(r"([0-9]{1,9})(?:;w=([0-9]{1,9}))?", re.ASCII)
+
+
+STATES = ("reachable", "failing", "limited")
+"""What `Health.state` may be; ``limited``: it has asked to be spared."""
+
+_ADVICE: dict[type[UpstreamError], str] = {
+    UpstreamUnreachable: "check the network, name resolution, and its url, proxy and ca_file",
+    UpstreamTimeout: "check the network and the proxy; its timeouts say how long is waited",
+    UpstreamFailed: "that is for its operators to mend; a status page of theirs may tell more",
+    UpstreamLimited: "give it a user with a higher limit, or its groups a revalidate_after",
+}
+"""What who runs this server can do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +69,7 @@ class Health:
 
     @property
     def state(self) -> str:
-        """``reachable``, ``failing``, or ``limited``: it has asked to be spared."""
+        """One of `STATES`."""
         if self.last_error is None:
             return "reachable"
         return "limited" if isinstance(self.last_error, UpstreamLimited) else "failing"
@@ -88,6 +103,8 @@ class Health:
 
     def succeeded(self) -> None:
         """It has answered, whatever it said."""
+        if self._failing_since is not None:
+            _log.info("%s answers again, after %.0f s", self._upstream, self.failing_for())
         self.last_error = None
         self._failing_since = None
         self._pause = FIRST_PAUSE
@@ -110,6 +127,7 @@ class Health:
         self.last_error = error
         if self._failing_since is None:
             self._failing_since = now
+            _log.warning("%s; what is cached is served meanwhile: %s", error, _advice(error))
 
     def note_rate_limit(self, limit: str | None, remaining: str | None) -> None:
         """Docker Hub's ``RateLimit-Limit`` and ``RateLimit-Remaining``, as ``100;w=21600``."""
@@ -117,6 +135,10 @@ class Health:
         if told and left:
             window = int(told[2]) if told[2] else None
             self.rate_limit = RateLimit(int(told[1]), int(left[1]), window)
+
+
+def _advice(error: UpstreamError) -> str:
+    return next(text for kind, text in _ADVICE.items() if isinstance(error, kind))
 
 
 def is_failure(error: UpstreamError) -> bool:

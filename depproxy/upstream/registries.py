@@ -6,6 +6,8 @@ from dataclasses import replace
 from depproxy.config import Credentials, GroupConfig, UpstreamConfig
 from depproxy.upstream.credentials import open_login
 from depproxy.upstream.curl import CurlThread, CurlTransport
+from depproxy.upstream.health import Health
+from depproxy.upstream.ledger import Ledger
 from depproxy.upstream.registry import Registry
 
 
@@ -18,12 +20,14 @@ class Registries:
         thread: CurlThread,
         user_agent: str,
         clock: Callable[[], float],
+        ledger: Ledger,
         before: "Registries | None" = None,
     ) -> None:
         """``before`` is what another configuration made: upstreams that are as they were keep their
         connections, tokens and health."""
         self._upstreams = upstreams
         self._clock = clock
+        self._ledger = ledger
         self._transports: dict[str, tuple[CurlTransport, ...]] = {}
         self._open: dict[tuple[str, Credentials], Registry] = {}
         for name, upstream in upstreams.items():
@@ -54,9 +58,15 @@ class Registries:
                 small=small,
                 bulk=bulk,
                 clock=self._clock,
+                ledger=self._ledger,
                 login=open_login(credentials),
             )
         return self._open[key]
+
+    def healths(self) -> list[tuple[str, Health]]:
+        """How upstreams are doing, each once for every credential that it was asked with. May be
+        called from any thread."""
+        return [(name, registry.health) for (name, _), registry in list(self._open.items())]
 
 
 def _is_same(before: UpstreamConfig | None, now: UpstreamConfig) -> bool:

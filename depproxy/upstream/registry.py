@@ -17,6 +17,7 @@ from depproxy.oci.names import ImageName, Tag
 from depproxy.oci.ranges import ByteRange
 from depproxy.upstream.conversation import Login, Purpose, Rules, Step, converse, refusal
 from depproxy.upstream.health import Health
+from depproxy.upstream.ledger import Ledger
 from depproxy.upstream.messages import (
     Answer,
     BoundedBuffer,
@@ -76,6 +77,7 @@ class Registry:
         small: Transport,
         bulk: Transport,
         clock: Callable[[], float],
+        ledger: Ledger,
         login: Login | None = None,
     ) -> None:
         self.name = config.name
@@ -86,6 +88,8 @@ class Registry:
         self._small = small
         self._bulk = bulk
         self._jar = TokenJar(clock)
+        self._clock = clock
+        self._ledger = ledger
         self._rules = Rules(config.name, Origin.of(config.url), config.trusted_realms, login)
 
     async def head_manifest(self, image: ImageName, reference: Tag | Digest) -> ManifestHead | None:
@@ -209,7 +213,22 @@ class Registry:
         headers: dict[str, str],
         choose: ChooseSink,
     ) -> Answer:
-        self.health.check_limit()
+        try:
+            self.health.check_limit()
+            return await self._converse(transport, method, image, resource, headers, choose)
+        except UpstreamError as exc:
+            self._ledger.failed(self.name, exc)
+            raise
+
+    async def _converse(
+        self,
+        transport: Transport,
+        method: str,
+        image: ImageName,
+        resource: str,
+        headers: dict[str, str],
+        choose: ChooseSink,
+    ) -> Answer:
         request = Request(method, f"{self._url}/v2/{image}/{resource}", headers)
         conversation = converse(request, f"repository:{image}:pull", self._rules, self._jar)
         try:
@@ -225,6 +244,7 @@ class Registry:
             raise
 
     def _note(self, answer: Answer) -> None:
+        self._ledger.concluded(self.name, answer.status)
         limit, remaining = "RateLimit-Limit", "RateLimit-Remaining"
         self.health.note_rate_limit(answer.headers.get(limit), answer.headers.get(remaining))
         if answer.status == 429 or answer.status >= 500:
@@ -234,10 +254,24 @@ class Registry:
 
     async def _perform(self, transport: Transport, step: Step, choose: ChooseSink) -> Answer:
         if step.purpose is Purpose.RESOURCE:
-            return Answer(await transport.send(step.request, choose))
+            return Answer(await self._send(transport, step.request, choose))
         buffer = BoundedBuffer(_MAX_ASIDE)
-        head = await self._small.send(step.request, lambda _: buffer)
+        head = await self._send(self._small, step.request, lambda _: buffer)
         return Answer(head, buffer.bytes())
+
+    async def _send(self, transport: Transport, request: Request, choose: ChooseSink) -> Head:
+        begun = self._clock()
+        heads: list[tuple[int, float]] = []
+
+        def choose_and_note(head: Head) -> Sink | None:
+            heads.append((head.status, self._clock()))
+            return choose(head)
+
+        try:
+            return await transport.send(request, choose_and_note)
+        finally:
+            for status, came in heads:
+                self._ledger.answered(self.name, status, came - begun)
 
 
 def _said_digest(head: Head) -> Digest | None:

@@ -282,3 +282,15 @@ def test_threads_lose_no_count(meter: Meter, data: DataDir, clock: Clock) -> Non
     for found in (meter.counts(GROUP), Meter(data, clock).counts(GROUP)):
         assert found.total == Counts(1200, 1200, 4800, 2400)
         assert sum(hour.fetched for hour in found.hours.values()) == 2400
+
+
+def test_what_happened_since_the_start_begins_anew(meter: Meter, data: DataDir) -> None:
+    meter.answered(GROUP, is_hit=True, served=100)
+    meter.fetched(GROUP, 20)
+    assert meter.since_start() == {GROUP: Counts(hits=1, served=100, fetched=20)}
+    meter.flush()
+    again = Meter(data, Clock())
+    assert again.since_start() == {}
+    again.answered(GROUP, is_hit=False, served=7)
+    assert again.since_start() == {GROUP: Counts(misses=1, served=7)}
+    assert again.counts(GROUP).total.served == 107

@@ -452,23 +452,11 @@ def test_the_mirrors_group_is_one_of_the_groups(problems: Problems) -> None:
     assert "mirror.group: expected one of the groups, found 'b'" in found
 
 
-@pytest.mark.parametrize(
-    ("text", "path"),
-    [
-        ("metrics: {listen: '127.0.0.1:9090'}", "metrics.listen"),
-    ],
-)
-def test_a_key_that_has_no_effect_yet_is_a_problem(
-    problems: Problems, text: str, path: str
-) -> None:
-    [problem] = problems(text)
-    assert problem.startswith(f"{path}: ")
-    assert problem.endswith("not supported yet")
-
-
-def test_keys_without_effect_are_reported_with_the_other_problems(problems: Problems) -> None:
-    found = problems("shutdown_timeout: x\nmetrics: {listen: '127.0.0.1:1'}\nnonsense: 1")
-    assert paths(found) == ["shutdown_timeout", "nonsense", "metrics.listen"]
+def test_metrics_have_an_address_of_their_own_or_none(load: Load, problems: Problems) -> None:
+    assert load("metrics: {listen: '127.0.0.1:9090'}").metrics.listen == Address("127.0.0.1", 9090)
+    assert load("metrics: {listen: 'unix:/run/m'}").metrics.listen == Address(unix="/run/m")
+    [problem] = problems("listen: [127.0.0.1:1, 127.0.0.1:2]\nmetrics: {listen: 127.0.0.1:2}")
+    assert problem == "metrics.listen: expected an address that is not in listen, too"
 
 
 @pytest.mark.parametrize(

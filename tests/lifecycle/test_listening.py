@@ -169,9 +169,9 @@ environ = {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": str(len(kinds)), "LISTE
 try:
     found = passed(environ, os.getpid())
     print([(one.name, one.is_ours, str(one) == "%s:%d" % socks[n].getsockname(),
-            os.get_inheritable(3 + n)) for n, one in enumerate(found)])
+            os.get_inheritable(3 + n)) for n, one in enumerate(found)], flush=True)
 except CannotListen as exc:
-    print(exc)
+    print(exc, flush=True)
 os._exit(0)
 """
 

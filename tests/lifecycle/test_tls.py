@@ -2,6 +2,7 @@
 
 import datetime
 import http.client
+import logging
 import os
 import signal
 import socket
@@ -117,6 +118,22 @@ def test_who_speaks_plain_http_to_it_is_told_so(server: RunningServer) -> None:
     reply = server.ask("/-/health")
     assert reply.status == 400
     assert b"begin the URL with https" in reply.body
+
+
+def test_a_handshake_that_fails_is_one_line_and_no_warning(
+    server: RunningServer, trusting: ssl.SSLContext, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(ssl.SSLCertVerificationError):
+        connect(server.port, ssl.create_default_context())
+    server.ask("/-/health")
+    ask(server.port, trusting)
+    server.stop()
+    lines = [r for r in caplog.records if "no TLS handshake" in r.getMessage()]
+    assert {(line.levelname, line.getMessage()) for line in lines} == {
+        ("INFO", "127.0.0.1: no TLS handshake: HTTP_REQUEST"),
+        ("INFO", "127.0.0.1: no TLS handshake: TLSV1_ALERT_UNKNOWN_CA"),
+    }
+    assert [r.getMessage() for r in caplog.records if r.levelno > logging.INFO] == []
 
 
 def test_who_leaves_in_the_middle_of_a_handshake_does_no_harm(

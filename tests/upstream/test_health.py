@@ -220,3 +220,31 @@ def test_to_be_left_alone_is_still_to_be_failing(health: Health, clock: Clock) -
     clock.now += 1000
     assert health.reason_not_to_ask() is None
     assert (health.state, health.failing_for()) == ("failing", 1000)
+
+
+@pytest.mark.parametrize(
+    ("error", "advice"),
+    [
+        (DOWN, "check the network"),
+        (UpstreamTimeout("u", "slow"), "its timeouts say"),
+        (UpstreamFailed("u", "503", 503), "its operators"),
+        (UpstreamLimited("u", "429"), "a user with a higher limit"),
+    ],
+)
+def test_the_log_says_once_that_it_fails_and_what_to_do_and_once_that_it_is_over(
+    health: Health,
+    clock: Clock,
+    caplog: pytest.LogCaptureFixture,
+    error: UpstreamError,
+    advice: str,
+) -> None:
+    for _ in range(3):
+        health.failed(error)
+    clock.now += 34
+    for _ in range(3):
+        health.succeeded()
+    [failing, over] = caplog.records
+    assert (failing.levelname, over.levelname) == ("WARNING", "INFO")
+    assert failing.getMessage().startswith(f"{error}; what is cached is served meanwhile: ")
+    assert advice in failing.getMessage()
+    assert over.getMessage() == "u answers again, after 34 s"

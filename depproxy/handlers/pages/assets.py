@@ -45,6 +45,8 @@ class Assets:
 class AssetHandler(BaseHandler):
     """One of the assets. They are the same for everybody, and tell nothing."""
 
+    kind = "page"
+
     def initialize(self, assets: Assets) -> None:
         self._assets = assets
 

@@ -59,7 +59,9 @@ class ClearHandler(FormPageHandler):
 
     def _clearable(self, group: str) -> GroupConfig:
         """Raises `Unauthenticated`, `GroupUnknown` and `NotPermitted`."""
-        return self.site.gate.check_purge(GroupName(group), self.visitor)
+        found = self.site.gate.check_purge(GroupName(group), self.visitor)
+        self.access.group = found.name
+        return found
 
     async def _amount(self, group: GroupConfig, target: Target) -> Totals:
         """Raises `NameInvalid`."""

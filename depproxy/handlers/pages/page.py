@@ -9,6 +9,7 @@ from tornado.web import HTTPError
 from depproxy.access.visitor import Visitor
 from depproxy.config import GroupConfig
 from depproxy.errors import Unauthenticated
+from depproxy.handlers.access_log import ADMIN_IN_LOG
 from depproxy.handlers.base import BaseHandler, UnknownHandler
 from depproxy.handlers.forms import FormHandler
 from depproxy.handlers.pages import places
@@ -31,6 +32,8 @@ _POLICY = (
 class PageHandler(BaseHandler):
     """HTML, for whoever has the session's cookie. No other surface reads it."""
 
+    kind = "page"
+
     def initialize(self, site: Site) -> None:
         self.site = site
 
@@ -47,7 +50,9 @@ class PageHandler(BaseHandler):
 
     @cached_property
     def visitor(self) -> Visitor:
-        return self.site.reception.visitor(self.session)
+        visitor = self.site.reception.visitor(self.session)
+        self.access.user = ADMIN_IN_LOG if visitor.is_admin else visitor.user
+        return visitor
 
     @property
     def session(self) -> str:
@@ -56,7 +61,9 @@ class PageHandler(BaseHandler):
 
     def readable(self, group: str) -> GroupConfig:
         """The group, if the visitor may see it. Raises `Unauthenticated` and `GroupUnknown`."""
-        return self.site.gate.check_read(GroupName(group), self.visitor)
+        found = self.site.gate.check_read(GroupName(group), self.visitor)
+        self.access.group = found.name
+        return found
 
     def asked(self, name: str) -> str:
         """A value of the query; empty where it has none."""

@@ -1,0 +1,136 @@
+"""No secret reaches a log, whatever goes wrong: at level debug, in text and in JSON."""
+
+import base64
+import http.client
+import json
+import logging
+import urllib.parse
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from depproxy.access.users import hash_password
+from depproxy.config import load_config
+from depproxy.demo.image import Image
+from depproxy.logs import set_up_logging
+from tests.fakes import behaviours
+from tests.fakes.registry import FakeRegistry
+from tests.running import PREFIX, RunningServer, write_config
+
+CLIENTS_PASSWORD = "a-clients-password"
+UPSTREAMS_PASSWORD = "an-upstreams-password"
+WRONG_PASSWORD = "a-wrong-password"
+SIGNATURE = "X-Amz-Signature-0123"
+HUB_PASSWORD = "somebodys-hub-password"
+
+
+@pytest.fixture
+def root_logger() -> Iterator[logging.Logger]:
+    """Put back as it was."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    curl = logging.getLogger("tornado.curl_httpclient")
+    curl_level = curl.level
+    yield root
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    curl.setLevel(curl_level)
+
+
+def basic(user: str, password: str) -> dict[str, str]:
+    return {"Authorization": "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()}
+
+
+def post(server: RunningServer, path: str, form: dict[str, str]) -> http.client.HTTPResponse:
+    connection = http.client.HTTPConnection("127.0.0.1", server.port)
+    headers = {"Content-Type": "application/x-www-form-urlencoded", "Connection": "close"}
+    connection.request("POST", path, urllib.parse.urlencode(form), headers)
+    return connection.getresponse()
+
+
+def use(
+    server: RunningServer, image: Image, registry: FakeRegistry, storage: FakeRegistry
+) -> list[str]:
+    """Everything in which secrets travel; returns those that were made on the way."""
+    answer = server.ask("/jwt/auth?scope=repository:x:pull", headers=basic("ada", CLIENTS_PASSWORD))
+    token = str(answer.json["token"])
+    bearer = {"Authorization": f"Bearer {token}"}
+    scope = urllib.parse.quote(f"repository:{PREFIX.removeprefix('/v2/')}/hello:pull")
+    answer = server.ask(f"/jwt/auth?scope={scope}", headers=basic("ada", CLIENTS_PASSWORD))
+    pulling = {"Authorization": f"Bearer {answer.json['token']}"}
+    good = server.ask(f"{PREFIX}/hello/manifests/latest?token={token}", headers=pulling)
+    assert good.status == 200
+    first, *others = image.blobs
+    blob = f"/v2/library/hello/blobs/{first}"
+    registry.misbehave(behaviours.redirect(f"{storage.url}{blob}?sig={SIGNATURE}"), blob)
+    assert server.ask(f"{PREFIX}/hello/blobs/{first}", headers=pulling).status == 200
+    [seen] = storage.requests
+    assert seen.query == {"sig": [SIGNATURE]}
+    for headers in (bearer, basic("ada", WRONG_PASSWORD), basic("ada", CLIENTS_PASSWORD)):
+        server.ask(f"{PREFIX}/hello/manifests/latest", headers=headers)
+        server.ask("/api/v4/groups/mygroup/dependency_proxy", headers=headers)
+    admin = (server.data / "admin_token").read_text().strip()
+    server.ask("/api/v4/groups/mygroup/dependency_proxy", headers={"PRIVATE-TOKEN": admin})
+    form = {"grant_type": "password", "username": "ada", "password": CLIENTS_PASSWORD}
+    post(server, "/jwt/auth", form).close()
+    post(server, "/jwt/auth", form | {"username": HUB_PASSWORD, "password": HUB_PASSWORD}).close()
+    cookie = {"Cookie": f"depproxy_session={token}"}
+    server.ask("/groups/mygroup/-/dependency_proxy", headers=cookie)
+    post(server, "/-/sign_in", {"user": "ada", "password": CLIENTS_PASSWORD}).close()
+    for behaviour in (
+        behaviours.redirect(f"http://169.254.169.254/x?sig={SIGNATURE}"),
+        behaviours.redirect(f"http://127.0.0.1:1/x?sig={SIGNATURE}"),
+        behaviours.redirect(f"ftp://u:{SIGNATURE}@x/?sig={SIGNATURE}"),
+        behaviours.status(401, {"WWW-Authenticate": f'Bearer realm="http://x/?s={SIGNATURE}"'}),
+        behaviours.status(503, {"X-Signature": SIGNATURE}),
+        behaviours.raw(f"HTTP/9 {SIGNATURE}\r\n\r\n".encode()),
+    ):
+        registry.misbehave(behaviour, f".*/blobs/{others[0]}")
+        server.ask(f"{PREFIX}/hello/blobs/{others[0]}", headers=pulling)
+    return [token, str(answer.json["token"]), admin]
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_no_secret_reaches_the_log(
+    form: str,
+    tmp_path: Path,
+    registry: FakeRegistry,
+    hello: Image,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    root_logger: logging.Logger,
+) -> None:
+    monkeypatch.setattr("depproxy.cache.fill.PAUSES", (0.0, 0.0, 0.0))
+    registry.needs_token = True
+    (tmp_path / "users").write_text(f"ada:{hash_password(CLIENTS_PASSWORD)}\n")
+    (tmp_path / "password").write_text(UPSTREAMS_PASSWORD)
+    write_config(
+        tmp_path,
+        registry.url,
+        group="visibility: private\nowners: [ada]",
+        extra=f"username: robot\npassword_file: {tmp_path / 'password'}",
+        more=f"auth: {{users_file: {tmp_path / 'users'}}}\nlog: {{level: debug, format: {form}}}\n",
+    )
+    config = load_config(tmp_path / "depproxy.yml")
+    set_up_logging(config.log.format, config.log.level)
+    with RunningServer(config) as server, FakeRegistry() as storage:
+        storage.add_image("library/hello", "latest", hello)
+        made = use(server, hello, registry, storage)
+    log = capfd.readouterr().err
+    assert "asyncio" in log or "depproxy" in log
+    secrets = [CLIENTS_PASSWORD, UPSTREAMS_PASSWORD, WRONG_PASSWORD, HUB_PASSWORD, SIGNATURE]
+    secrets += [base64.b64encode(f"ada:{CLIENTS_PASSWORD}".encode()).decode(), *made]
+    secrets += [
+        seen.headers["authorization"].partition(" ")[2]
+        for seen in registry.requests
+        if "authorization" in seen.headers
+    ]
+    assert len(secrets) > 9
+    assert [secret for secret in secrets if secret in log] == []
+    if form == "json":
+        lines = [json.loads(line) for line in log.splitlines()]
+        users = {line["user"] for line in lines if line["logger"] == "depproxy.access"}
+        assert users == {"", "ada", "token:admin"}
+        kinds = {line["kind"] for line in lines if line["logger"] == "depproxy.access"}
+        assert kinds == {"manifest", "blob", "token", "api", "page"}
