@@ -71,9 +71,6 @@ class Documents:
 
     async def stored(self, source: Source, digest: Digest) -> Document | None:
         """From disk: the body, and the type that a pointer or the body itself tells."""
-        at_hand = self.at_hand(source, digest)
-        if at_hand:
-            return at_hand
         body = await self._read(source, digest)
         if body is None:
             return None

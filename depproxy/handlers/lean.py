@@ -97,9 +97,12 @@ class LeanHandler(HTTPMessageDelegate):
         self.sent = 0
         """Bytes of the body that the connection took."""
         self.access = Access(
-            surroundings.ids.new(), request.remote_ip or "", request.method or "", request.path
+            surroundings.ids.new(),
+            request.remote_ip or "",
+            request.method or "",
+            request.path,
+            kind=self.kind,
         )
-        self.access.kind = self.kind
         """For the log: whoever learns what was asked for notes it here."""
         self.headers = {
             "Server": SERVER,

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import lru_cache
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 from tornado.httputil import HTTPServerRequest
@@ -21,6 +22,8 @@ from depproxy.handlers.lean import LeanHandler, Surroundings
 from depproxy.handlers.paths import RegistryPath, parse_registry_path, resource_kind
 from depproxy.oci.digest import Digest
 from depproxy.oci.names import ImageName
+
+T = TypeVar("T")
 
 _UNSAFE_IN_WARNING = str.maketrans({'"': "'", "\\": "/", "\r": " ", "\n": " "})
 
@@ -42,20 +45,15 @@ class Registry:
         self.external_url = external_url
         self.external_host = urlsplit(external_url).netloc
         self.surroundings = surroundings
-        self._parse_kept: Callable[[str], RegistryPath] = lru_cache(_PATHS_KEPT)(
-            parse_registry_path
-        )
-        self._kind_kept: Callable[[str], str | None] = lru_cache(_PATHS_KEPT)(resource_kind)
+        self.parse = _kept(parse_registry_path)
+        self.kind = _kept(resource_kind)
 
-    def kind(self, path: str) -> str | None:
-        """See `resource_kind`."""
-        return self._kind_kept(path) if len(path) <= _LONGEST_KEPT else resource_kind(path)
 
-    def parse(self, path: str) -> RegistryPath:
-        """Take apart a request's undecoded path. Raises `NameInvalid`."""
-        if len(path) > _LONGEST_KEPT:
-            return parse_registry_path(path)
-        return self._parse_kept(path)
+def _kept(work: Callable[[str], T]) -> Callable[[str], T]:
+    """``work`` on an undecoded path, done once for those that come again. What it raises is not
+    kept."""
+    kept = lru_cache(_PATHS_KEPT)(work)
+    return lambda path: kept(path) if len(path) <= _LONGEST_KEPT else work(path)
 
 
 class RegistryHandler(LeanHandler):

@@ -148,7 +148,7 @@ class Blobs:
         if fd is None:
             return None
         status = os.fstat(fd)
-        if is_sealed(status) or self._right.get(digest) == _identity(status):
+        if self._is_right(digest, status):
             return OpenBlob(fd, status.st_size)
         os.close(fd)
         raise SealBroken(digest)
@@ -159,7 +159,7 @@ class Blobs:
         return None if status is None else status.st_size
 
     def read_whole(self, digest: Digest, limit: int) -> bytes | None:
-        """All of a blob; None where there is none that can be read, or that has at most ``limit``
+        """All of a blob; None where there is none that can be read, or one of more than ``limit``
         bytes. Raises `SealBroken`."""
         status = self._status(digest)
         if status is None or status.st_size > limit:
@@ -236,9 +236,13 @@ class Blobs:
             return None
         if not stat.S_ISREG(status.st_mode):
             return None
-        if is_sealed(status) or self._right.get(digest) == _identity(status):
+        if self._is_right(digest, status):
             return status
         raise SealBroken(digest)
+
+    def _is_right(self, digest: Digest, status: os.stat_result) -> bool:
+        """Whether a file is as it was when it was verified, by its seal or by our memory."""
+        return is_sealed(status) or self._right.get(digest) == _identity(status)
 
     def _open(self, digest: Digest) -> int | None:
         flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW

@@ -213,23 +213,17 @@ class Registry:
         headers: dict[str, str],
         choose: ChooseSink,
     ) -> Answer:
+        request = Request(method, f"{self._url}/v2/{image}/{resource}", headers)
         try:
             self.health.check_limit()
-            return await self._converse(transport, method, image, resource, headers, choose)
+            return await self._converse(transport, request, image, choose)
         except UpstreamError as exc:
             self._ledger.failed(self.name, exc)
             raise
 
     async def _converse(
-        self,
-        transport: Transport,
-        method: str,
-        image: ImageName,
-        resource: str,
-        headers: dict[str, str],
-        choose: ChooseSink,
+        self, transport: Transport, request: Request, image: ImageName, choose: ChooseSink
     ) -> Answer:
-        request = Request(method, f"{self._url}/v2/{image}/{resource}", headers)
         conversation = converse(request, f"repository:{image}:pull", self._rules, self._jar)
         try:
             step = next(conversation)
