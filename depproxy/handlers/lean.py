@@ -145,6 +145,7 @@ class LeanHandler(HTTPMessageDelegate):
             self._failed(exc)
         else:
             if not is_answered:
+                self.connection.set_close_callback(self._left)
                 self._task = asyncio.ensure_future(self._run())
 
     def on_connection_close(self) -> None:
@@ -216,9 +217,19 @@ class LeanHandler(HTTPMessageDelegate):
 
     # -- how it ends -------------------------------------------------------------------------
 
+    def _left(self) -> None:
+        """Who leaves in the middle of a body waits for no more of it. Before the head, the answer
+        may be one that others wait for, or that is kept: it goes on."""
+        if self._task and self._is_head_sent:
+            self._task.cancel()
+
     async def _run(self) -> None:
         try:
             await self.answer()
+        except asyncio.CancelledError:
+            if not self._is_over:
+                self.cut()
+            raise
         except Exception as exc:  # noqa: BLE001 - becomes an answer
             self._failed(exc)
 

@@ -18,6 +18,9 @@ from tests.running import PREFIX, RunningServer, Start
 
 MIB = 1024 * 1024
 
+PATIENCE = 15.0
+"""Seconds in which what is bound to happen has happened."""
+
 
 @pytest.fixture
 def layer(registry: FakeRegistry) -> bytes:
@@ -90,6 +93,24 @@ def test_a_client_that_leaves_does_not_stop_the_fill(
     registry.misbehave(behaviours.blob_until(MIB, "hold", gate=gate), ".*/blobs/.*")
     with server.open(f"{PREFIX}/hello/blobs/{Digest.of(layer)}") as response:
         response.read(1000)
+    gate.open()
+    assert server.blob("hello", Digest.of(layer)).body == layer
+    assert len(registry.asked("GET")) == 1
+
+
+def test_who_leaves_while_the_upstream_is_silent_is_not_waited_for(
+    server: RunningServer, registry: FakeRegistry, layer: bytes
+) -> None:
+    """Little has come, so the kernel has all of it: no write tells that nobody is there."""
+    gate = Gate()
+    registry.misbehave(behaviours.blob_until(1000, "hold", gate=gate), ".*/blobs/.*")
+    with server.open(f"{PREFIX}/hello/blobs/{Digest.of(layer)}") as response:
+        assert response.read(1000) == layer[:1000]
+        assert server.running_requests == 1
+    deadline = time.monotonic() + PATIENCE
+    while server.running_requests:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
     gate.open()
     assert server.blob("hello", Digest.of(layer)).body == layer
     assert len(registry.asked("GET")) == 1
