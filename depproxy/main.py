@@ -24,12 +24,18 @@ from depproxy.logs import set_up_logging
 from depproxy.service import Server
 from depproxy.serving.tls import problems as tls_problems
 from depproxy.serving.tls import warnings as tls_warnings
+from depproxy.shipped import EXAMPLE, shipped_file, shipped_files
 from depproxy.signals import Signals
 
 _log = logging.getLogger(__name__)
 
 CONFIG_FILES = (Path("conf/depproxy.yml"), Path("/etc/depproxy/depproxy.yml"))
 """Where the configuration is looked for without ``--config``."""
+
+_NO_CONFIG = (
+    f"depproxy: there is no configuration: neither {' nor '.join(map(str, CONFIG_FILES))}; "
+    f"'depproxy --example {EXAMPLE}' prints one to begin with"
+)
 
 COMMANDS = {"usage": usage, "purge": purge, "verify": verify, "warm": warm, "passwd": passwd}
 """What is done beside the server; each has ``add_arguments`` and ``run``."""
@@ -55,8 +61,14 @@ EXIT_INTERRUPTED = 130
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program; returns its exit code."""
     options = _parser().parse_args(arguments)
+    if options.example:
+        print(shipped_file(options.example).read_text(encoding="utf-8"), end="")
+        return 0
     is_command = options.command is not None
-    file = options.config or _found_config()
+    file = options.config or _found_config(options.demo)
+    if file is None:
+        print(_NO_CONFIG, file=sys.stderr)
+        return EXIT_USAGE
     try:
         config = load_config(file) if is_command else load_config(file, _problems)
     except ConfigError as exc:
@@ -86,6 +98,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--demo", action="store_true", help="serve a small image that needs no network"
+    )
+    parser.add_argument(
+        "--example",
+        metavar="FILE",
+        choices=shipped_files(),
+        help=f"print a file that comes with the program: {', '.join(shipped_files())}",
     )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
     for name, command in COMMANDS.items():
@@ -118,8 +136,10 @@ def _command(command: ModuleType, config: Config, options: argparse.Namespace) -
         return EXIT_INTERRUPTED
 
 
-def _found_config() -> Path:
-    return next((file for file in CONFIG_FILES if file.exists()), CONFIG_FILES[0])
+def _found_config(is_demo: bool) -> Path | None:
+    """The demo needs no file of anybody's: it takes no more of one than the addresses."""
+    found = next((file for file in CONFIG_FILES if file.exists()), None)
+    return shipped_file(EXAMPLE) if found is None and is_demo else found
 
 
 def _raise_descriptor_limit() -> None:

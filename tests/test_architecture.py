@@ -14,7 +14,7 @@ ARROWS: dict[str, set[str]] = {
     "server": {"main"},
     "__main__": {"main"},
     "main": {
-        *("service", "signals", "serving", "demo", "commands", "access", "logs"),
+        *("service", "signals", "serving", "demo", "commands", "access", "logs", "shipped"),
         *("config", "errors", HOUSE),
     },
     "service": {
@@ -45,6 +45,7 @@ ARROWS: dict[str, set[str]] = {
     "tallies": set(),
     "threads": set(),
     "logs": set(),
+    "shipped": set(),
     "errors": set(),
     HOUSE: set(),
 }

@@ -1,0 +1,23 @@
+"""Files that come with the program: examples to begin with, units, dashboard and alerts.
+
+They lie in ``conf/`` of the source tree; a wheel carries them inside the package.
+"""
+
+from pathlib import Path
+
+EXAMPLE = "depproxy.yml"
+"""The configuration that a newcomer begins with."""
+
+_FOLDER = Path(__file__).parent / "conf"
+
+
+def shipped_files() -> list[str]:
+    """Their names, sorted."""
+    return sorted(file.name for file in _FOLDER.iterdir())
+
+
+def shipped_file(name: str) -> Path:
+    """Where the file of that name is. Raises `KeyError` where none has it."""
+    if name not in shipped_files():
+        raise KeyError(name)
+    return _FOLDER / name
