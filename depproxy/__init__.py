@@ -1,3 +1,3 @@
 """A pull-through cache for container images: a dependency proxy in one program."""
 
-__version__ = "0.1.0"
+__version__ = "1.0.0"

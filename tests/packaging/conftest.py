@@ -11,7 +11,7 @@ import pytest
 
 from tests.real.programs import ROOT
 
-_LEFT_BEHIND = shutil.ignore_patterns(
+LEFT_BEHIND = shutil.ignore_patterns(
     ".*", "__pycache__", "*.egg-info", "build", "dist", "data", "node_modules"
 )
 
@@ -49,7 +49,7 @@ class Installed:
 def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the project's wheel and those that it needs."""
     source, wheels = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheels")
-    shutil.copytree(ROOT, source, symlinks=True, dirs_exist_ok=True, ignore=_LEFT_BEHIND)
+    shutil.copytree(ROOT, source, symlinks=True, dirs_exist_ok=True, ignore=LEFT_BEHIND)
     said_by(sys.executable, "-m", "pip", "wheel", "--quiet", "-w", wheels, source, cwd=source)
     return wheels
 

@@ -236,8 +236,11 @@ class Docker:
         self, *arguments: str, check: bool = True, stdin: str = "", config: Path | None = None
     ) -> "subprocess.CompletedProcess[str]":
         """The client; ``config`` is the folder where it keeps its logins, never the user's own."""
-        docker = ["docker", "--host", self._socket, "--config", str(config or self._folder / "cli")]
-        return run(*docker, *arguments, check=check, stdin=stdin)
+        return run(*self.client(config), *arguments, check=check, stdin=stdin)
+
+    def client(self, config: Path | None = None) -> list[str]:
+        """How the client is called."""
+        return ["docker", "--host", self._socket, "--config", str(config or self._folder / "cli")]
 
     def forget(self, name: str) -> None:
         """Remove an image with its layers."""
