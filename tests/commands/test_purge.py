@@ -19,8 +19,8 @@ from tests.commands.command_line import (
 from tests.fakes import behaviours
 from tests.fakes.behaviours import Gate
 from tests.fakes.registry import FakeRegistry
+from tests.images import amd64_of
 from tests.running import PREFIX, RunningServer, Start
-from tests.scenarios.test_pull import amd64_of
 
 
 def blobs_left(server: RunningServer) -> set[str]:

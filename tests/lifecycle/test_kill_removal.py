@@ -18,10 +18,10 @@ import pytest
 from depproxy.oci.contents import contents_of
 from depproxy.oci.digest import Digest
 from tests.fakes.registry import FakeRegistry
+from tests.images import add_manifest, layer
 from tests.lifecycle.test_kill import TIMEOUT, environment, kill
 from tests.real.programs import Depproxy
 from tests.running import PREFIX
-from tests.scenarios.test_purge_image import add_manifest, layer
 
 KILLS = 20
 SEED = 11

@@ -15,8 +15,9 @@ from depproxy.oci.manifest import OCI_INDEX, OCI_MANIFEST
 from tests.browsing import PAGE, SIGN_IN
 from tests.fakes import behaviours
 from tests.fakes.registry import FakeRegistry
+from tests.images import add_manifest, layer
+from tests.pulling import pull
 from tests.running import RunningServer, Start
-from tests.scenarios.test_purge_image import add_manifest, layer, pull
 from tests.signing_in import write_users
 
 pytestmark = pytest.mark.real

@@ -14,27 +14,23 @@ from depproxy.oci.digest import Digest
 from tests.fakes import behaviours
 from tests.fakes.behaviours import Gate
 from tests.fakes.registry import FakeRegistry
-from tests.running import PREFIX, RunningServer, Start
-from tests.scenarios.test_loans import StartGroups, blob, start_groups
-from tests.scenarios.test_pull import amd64_of
-from tests.scenarios.test_purge_image import (
-    add_index,
-    add_manifest,
+from tests.images import add_index, add_manifest, amd64_of, layer
+from tests.on_disk import (
     check_counted,
     check_pointers,
     held,
-    layer,
     pointers,
-    pull,
     settle,
     tree_of,
-    wait_for,
     wait_until_removed,
-    walk,
 )
+from tests.pulling import pull
+from tests.running import PREFIX, RunningServer, Start
+from tests.scenarios.test_loans import StartGroups, blob, start_groups
 from tests.scenarios.test_usage import usage
+from tests.waiting import wait_for
 
-__all__ = ["start_groups", "walk"]
+__all__ = ["start_groups"]
 
 HOUR = 3600
 OFTEN = "housekeeping: {interval: 20ms, grace: 0s}\n"

@@ -14,17 +14,11 @@ from depproxy.store.tree import Tree
 from tests.fakes import behaviours
 from tests.fakes.behaviours import Gate
 from tests.fakes.registry import FakeRegistry
+from tests.images import add_manifest, layer
+from tests.on_disk import held, settle, tree_of
 from tests.running import Reply, RunningServer, Start
-from tests.scenarios.test_purge_image import (
-    PATIENCE,
-    add_manifest,
-    held,
-    layer,
-    settle,
-    tree_of,
-    wait_for,
-)
 from tests.scenarios.test_usage import usage
+from tests.waiting import PATIENCE, wait_for
 
 SIZE = 300_000
 BLOBS = ".*/blobs/.*"

@@ -12,8 +12,10 @@ from depproxy.oci.manifest import OCI_INDEX
 from tests.browsing import PAGE, Tab
 from tests.fakes import behaviours
 from tests.fakes.registry import FakeRegistry
+from tests.images import add_manifest, layer
+from tests.pulling import pull
 from tests.running import RunningServer, Start, write_config
-from tests.scenarios.test_purge_image import add_manifest, layer, pull, wait_for
+from tests.waiting import wait_for
 
 ROOT = Path(__file__).parents[2]
 

@@ -11,8 +11,10 @@ from depproxy.access.attempts import FREE_FAILURES
 from depproxy.demo.image import Image
 from tests.browsing import PAGE, SIGN_IN, Tab
 from tests.fakes.registry import FakeRegistry
+from tests.images import add_manifest, layer
+from tests.on_disk import held
+from tests.pulling import pull
 from tests.running import PREFIX, RunningServer, Start
-from tests.scenarios.test_purge_image import add_manifest, held, layer, pull
 from tests.signing_in import basic, write_users
 
 PASSWORDS = {"reader": "secret of reader", "owner": "secret of owner", "stranger": "of stranger"}

@@ -16,20 +16,12 @@ from depproxy.oci.digest import Digest
 from depproxy.oci.manifest import OCI_INDEX, OCI_MANIFEST
 from tests.fakes import behaviours
 from tests.fakes.registry import Exchange, FakeRegistry
+from tests.images import add_manifest, amd64_of, layer
+from tests.on_disk import held, tree_of
+from tests.pulling import pull
+from tests.purging import clear
 from tests.running import PREFIX, Reply, RunningServer, Start
-from tests.scenarios.test_pull import amd64_of
-from tests.scenarios.test_purge_image import (
-    add_manifest,
-    clear,
-    held,
-    layer,
-    pull,
-    tree_of,
-    walk,
-)
 from tests.signing_in import basic, write_users
-
-__all__ = ["walk"]
 
 API = "/api/v4/groups/mygroup/dependency_proxy"
 
