@@ -14,6 +14,7 @@ from depproxy.oci.digest import Digest
 from tests.fakes import behaviours
 from tests.fakes.behaviours import Gate
 from tests.fakes.registry import FakeRegistry
+from tests.group_api import usage
 from tests.images import add_index, add_manifest, amd64_of, layer
 from tests.on_disk import (
     check_counted,
@@ -27,7 +28,6 @@ from tests.on_disk import (
 from tests.pulling import pull
 from tests.running import PREFIX, RunningServer, Start
 from tests.scenarios.test_loans import StartGroups, blob, start_groups
-from tests.scenarios.test_usage import usage
 from tests.waiting import wait_for
 
 __all__ = ["start_groups"]

@@ -14,10 +14,10 @@ from depproxy.store.tree import Tree
 from tests.fakes import behaviours
 from tests.fakes.behaviours import Gate
 from tests.fakes.registry import FakeRegistry
+from tests.group_api import usage
 from tests.images import add_manifest, layer
 from tests.on_disk import held, settle, tree_of
 from tests.running import Reply, RunningServer, Start
-from tests.scenarios.test_usage import usage
 from tests.waiting import PATIENCE, wait_for
 
 SIZE = 300_000
