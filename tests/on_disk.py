@@ -14,6 +14,10 @@ def tree_of(server: RunningServer, group: str = "mygroup") -> Path:
     return server.data / "groups" / group / "-"
 
 
+def file_of(server: RunningServer, group: str, digest: Digest) -> Path:
+    return tree_of(server, group) / "blobs" / digest.algorithm / digest.hex[:2] / digest.hex
+
+
 def settle(server: RunningServer) -> None:
     """Wait until nothing in any group is about to get its name."""
     wait_for(lambda: not any(server.data.glob("groups/*/-/partial/*")))
@@ -45,8 +49,8 @@ def reach(server: RunningServer, digests: Iterable[Digest | None]) -> set[Digest
         digest = ways.pop()
         if digest in there and digest not in found:
             found.add(digest)
-            path = tree_of(server) / "blobs" / digest.algorithm / digest.hex[:2] / digest.hex
-            ways += contents_of(path.read_bytes()).digests
+            body = file_of(server, "mygroup", digest).read_bytes()
+            ways += contents_of(body).digests
     return found
 
 

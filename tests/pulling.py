@@ -7,7 +7,8 @@ from depproxy.oci.contents import contents_of
 from depproxy.oci.digest import Digest
 from tests.fakes.registry import FakeRegistry
 from tests.images import amd64_of
-from tests.running import RunningServer
+from tests.on_disk import settle
+from tests.running import Reply, RunningServer
 
 
 def pull_as_docker(server: RunningServer, image: Image, name: str = "hello") -> None:
@@ -48,3 +49,11 @@ def pull(
 def is_asked_for(registry: FakeRegistry, digests: Collection[Digest]) -> set[Digest]:
     """Those of these that the registry was asked for by GET."""
     return {Digest(seen.path.rpartition("/")[2]) for seen in registry.asked("GET")} & set(digests)
+
+
+def blob(server: RunningServer, group: str, digest: Digest, image: str = "app") -> Reply:
+    """A blob through a group, when it has its name on disk."""
+    path = f"/v2/{group}/dependency_proxy/containers/{image}/blobs/{digest}"
+    reply = server.ask(path)
+    settle(server)
+    return reply

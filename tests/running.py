@@ -5,7 +5,7 @@ import http.client
 import json
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, Self
@@ -55,6 +55,10 @@ class Start(Protocol):
         more: str = "",
         shutdown: str = "5s",
     ) -> "RunningServer": ...
+
+
+StartGroups = Callable[[str, str], "RunningServer"]
+"""What the fixture ``start_groups`` gives: lines of YAML for the groups, and for more upstreams."""
 
 
 class RunningServer:

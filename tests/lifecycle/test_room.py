@@ -16,11 +16,10 @@ from tests.fakes.behaviours import Gate
 from tests.fakes.registry import FakeRegistry
 from tests.images import add_manifest, layer
 from tests.lifecycle.test_disk import KIB, MIB, Disk, disk, is_refused_clearly, wait_for
-from tests.on_disk import check_counted, held, pointers, settle, wait_until_removed
-from tests.pulling import pull
+from tests.on_disk import check_counted, file_of, held, pointers, settle, wait_until_removed
+from tests.pulling import blob, pull
 from tests.purging import purge
 from tests.running import PREFIX, RunningServer, Start
-from tests.scenarios.test_loans import blob, file_of
 from tests.waiting import CHANCE
 
 __all__ = ["disk"]
