@@ -8,14 +8,7 @@ import pytest
 
 from depproxy.demo.image import Image
 from depproxy.store.files import DIRECTORY, create_locked
-from tests.commands.command_line import (
-    CommandLine,
-    ask_list,
-    ask_usage,
-    counts_of,
-    pull,
-    size_of,
-)
+from tests.commands.command_line import CommandLine, ask_list, ask_usage, counts_of, pull, size_of
 from tests.fakes import behaviours
 from tests.fakes.behaviours import Gate
 from tests.fakes.registry import FakeRegistry

@@ -3,7 +3,7 @@
 import pytest
 
 from depproxy.upstream.tokens import TokenJar
-from tests.upstream.dialogue import Clock
+from tests.clock import Clock
 
 
 @pytest.fixture

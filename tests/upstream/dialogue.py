@@ -6,12 +6,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from tornado.httputil import HTTPHeaders
 
-from depproxy.upstream.conversation import (
-    Conversation,
-    Rules,
-    Step,
-    converse,
-)
+from depproxy.upstream.conversation import Conversation, Rules, Step, converse
 from depproxy.upstream.messages import Answer, Head, Origin, Request
 from depproxy.upstream.tokens import TokenJar
 
@@ -21,16 +16,6 @@ SCOPE = "repository:library/alpine:pull"
 RULES = Rules("example.org", Origin.of(URL), ("auth.example.org",))
 PLAIN = Rules("example.org", Origin.of("http://registry.example.org:5000"), ("auth.example.org",))
 REQUEST = Request("GET", URL, {"Accept": "application/json"})
-
-
-class Clock:
-    """Monotonic seconds that pass when told to."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def said(status: int, headers: dict[str, str] | None = None, body: bytes = b"") -> Answer:

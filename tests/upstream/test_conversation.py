@@ -6,17 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from depproxy.errors import (
-    UpstreamError,
-)
-from depproxy.upstream.conversation import (
-    MAX_REDIRECTS,
-    Purpose,
-    Step,
-    converse,
-)
+from depproxy.errors import UpstreamError
+from depproxy.upstream.conversation import MAX_REDIRECTS, Purpose, Step, converse
 from depproxy.upstream.messages import Answer, Origin, Request
 from depproxy.upstream.tokens import TokenJar
+from tests.clock import Clock
 from tests.upstream.dialogue import (
     OK,
     REALM,
@@ -24,7 +18,6 @@ from tests.upstream.dialogue import (
     RULES,
     SCOPE,
     URL,
-    Clock,
     challenged,
     play,
     query_of,

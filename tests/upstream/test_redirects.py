@@ -2,13 +2,8 @@
 
 import pytest
 
-from depproxy.errors import (
-    UpstreamSenseless,
-)
-from depproxy.upstream.conversation import (
-    MAX_REDIRECTS,
-    Step,
-)
+from depproxy.errors import UpstreamSenseless
+from depproxy.upstream.conversation import MAX_REDIRECTS, Step
 from depproxy.upstream.messages import Request
 from depproxy.upstream.tokens import TokenJar
 from tests.upstream.dialogue import (

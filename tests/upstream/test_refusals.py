@@ -11,10 +11,7 @@ from depproxy.errors import (
     UpstreamRefused,
     UpstreamSenseless,
 )
-from depproxy.upstream.conversation import (
-    refusal,
-    retry_after,
-)
+from depproxy.upstream.conversation import refusal, retry_after
 from depproxy.upstream.messages import Head
 
 

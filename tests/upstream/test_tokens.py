@@ -8,28 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from depproxy.upstream.tokens import Token, TokenJar, TokenKey
+from tests.clock import Clock
 
 KEY = TokenKey(None, "https://auth.example.org/token", "registry", "repository:a:pull")
-
-
-class Clock:
-    """Monotonic seconds that pass when told to."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def jar(clock: Clock) -> TokenJar:
-    return TokenJar(clock)
 
 
 def answer(**fields: object) -> bytes:
