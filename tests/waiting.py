@@ -3,8 +3,8 @@
 import time
 from collections.abc import Callable
 
-PATIENCE = 10.0
-"""Seconds after which what has not happened never will."""
+PATIENCE = 60.0
+"""Seconds after which what has not happened never will, on a busy machine too."""
 
 CHANCE = 0.5
 """Seconds that others get in the middle of something; it is right that they wait longer for it."""

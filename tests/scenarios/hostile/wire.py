@@ -7,8 +7,7 @@ import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 
-GUARD = 10.0
-"""Seconds after which a test that waits gives up: no rule is about this number."""
+from tests.waiting import PATIENCE
 
 SILENCE = 0.02
 """Seconds after which a client that has sent nonsense hangs up."""
@@ -47,7 +46,7 @@ class Wire:
         self._socket = socket.socket()
         if receive_buffer:
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        self._socket.settimeout(GUARD)
+        self._socket.settimeout(PATIENCE)
         self._socket.connect(("127.0.0.1", port))
         self.port = int(self._socket.getsockname()[1])
         self._buffer = b""
@@ -78,7 +77,7 @@ class Wire:
             self._socket.settimeout(SILENCE)
             while piece := self.receive(65536):
                 self._buffer += piece
-        self._socket.settimeout(GUARD)
+        self._socket.settimeout(PATIENCE)
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_WR)
         return self.receive_all()
