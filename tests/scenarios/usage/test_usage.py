@@ -7,7 +7,7 @@ from typing import Any
 from depproxy.demo.image import Image
 from depproxy.oci.digest import Digest
 from tests.fakes import behaviours
-from tests.fakes.registry import Exchange, FakeRegistry
+from tests.fakes.registry import FakeRegistry
 from tests.group_api import API, counts, listed, usage
 from tests.images import add_manifest, layer
 from tests.on_disk import held
@@ -232,18 +232,8 @@ def test_a_404_of_an_upstream_is_no_failure(server: RunningServer, registry: Fak
 def test_the_remaining_rate_limit_is_told(
     server: RunningServer, registry: FakeRegistry, hello: Image
 ) -> None:
-    async def limiting(exchange: Exchange) -> None:
-        found = exchange.registry.content(exchange.seen.path)
-        headers = {
-            "Content-Type": found.media_type,
-            "Docker-Content-Digest": found.digest,
-            "RateLimit-Limit": "100;w=21600",
-            "RateLimit-Remaining": "76;w=21600",
-        }
-        await exchange.send(200, headers, found.body)
-
     assert upstream(server)["rate_limit"] is None
-    registry.misbehave(limiting, ".*/manifests/.*")
+    registry.misbehave(behaviours.rate_limited(100, 76), ".*/manifests/.*")
     server.manifest("hello", "latest")
     assert upstream(server)["rate_limit"] == {"limit": 100, "remaining": 76, "window": 21600}
 
