@@ -131,6 +131,11 @@ class RunningServer:
         return self.config.data_dir
 
     @property
+    def token(self) -> str:
+        """The admin's."""
+        return (self.data / "admin_token").read_text().strip()
+
+    @property
     def tree(self) -> Path:
         """The folder of ``mygroup``."""
         return self.data / "groups" / "mygroup" / "-"
@@ -184,7 +189,7 @@ class RunningServer:
 
     def purge(self, token: str | None = None, group: str = "mygroup", query: str = "") -> Reply:
         if token is None:
-            token = (self.data / "admin_token").read_text().strip()
+            token = self.token
         path = f"/api/v4/groups/{group}/dependency_proxy/cache{query}"
         return self.ask(path, "DELETE", {"PRIVATE-TOKEN": token} if token else {})
 

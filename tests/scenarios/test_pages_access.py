@@ -286,7 +286,7 @@ def test_a_clients_credentials_open_no_page(private: RunningServer) -> None:
     """Passwords that a browser keeps for this host by itself would make every link to a form."""
     for headers in (
         basic("owner", PASSWORDS["owner"]),
-        {"PRIVATE-TOKEN": (private.data / "admin_token").read_text().strip()},
+        {"PRIVATE-TOKEN": private.token},
     ):
         assert private.ask(PAGE, headers=headers).status == 303
 

@@ -59,7 +59,7 @@ class World:
 
     @property
     def admin(self) -> dict[str, str]:
-        return {"PRIVATE-TOKEN": (self.server.data / "admin_token").read_text().strip()}
+        return {"PRIVATE-TOKEN": self.server.token}
 
     def purge(self, group: str) -> None:
         path = f"/api/v4/groups/{group}/dependency_proxy/cache"

@@ -22,7 +22,7 @@ from tests.signing_in import bearer, token_for, token_path
 
 @pytest.mark.parametrize("path", ["/v2/", "/v2"])
 def test_the_root_tells_who_asks_how_to_get_a_token(guarded: RunningServer, path: str) -> None:
-    admin = {"PRIVATE-TOKEN": (guarded.data / "admin_token").read_text().strip()}
+    admin = {"PRIVATE-TOKEN": guarded.token}
     for headers in (NO_PASSWORD, WRONG, {"Authorization": "Digest x"}, admin):
         reply = guarded.ask(path, "GET", headers)
         assert (reply.status, reply.error) == (401, "UNAUTHORIZED")

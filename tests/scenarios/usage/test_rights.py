@@ -20,7 +20,7 @@ def test_a_private_group_tells_only_those_who_may_read(
     write_users(users, {"reader": "r", "stranger": "s"})
     group = "visibility: private\nreaders: [reader]"
     server = start(group=group, more=f"auth: {{users_file: {users}}}\n")
-    admin = {"PRIVATE-TOKEN": (server.data / "admin_token").read_text().strip()}
+    admin = {"PRIVATE-TOKEN": server.token}
     for name in ("mygroup", "nobody"):
         asked = f"/api/v4/groups/{name}/dependency_proxy{path}"
         for headers in ({}, basic("reader", "wrong"), {"PRIVATE-TOKEN": "wrong"}):
