@@ -8,11 +8,15 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from depproxy.demo.image import Image, make_image
 from depproxy.store.tree import Tree
 from tests.fakes.registry import FakeRegistry
 from tests.running import RunningServer, Start, write_config
+
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

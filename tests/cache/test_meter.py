@@ -233,7 +233,7 @@ def test_a_file_that_cannot_be_read_is_begun_anew(meter: Meter, file: Path, cont
     assert json.loads(file.read_text())["total"]["fetched"] == 5
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     st.recursive(
         st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3),

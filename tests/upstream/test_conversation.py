@@ -160,7 +160,7 @@ ANSWERS = st.one_of(
 )
 
 
-@settings(deadline=None, max_examples=500)
+@settings(max_examples=500)
 @given(st.lists(st.lists(ANSWERS, max_size=30), min_size=1, max_size=3))
 def test_whatever_the_upstream_says_credentials_stay_at_home_and_it_ends(
     talks: list[list[Answer]],

@@ -4,7 +4,7 @@ import json
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from depproxy.upstream.tokens import Token, TokenJar, TokenKey
@@ -56,7 +56,6 @@ def test_an_answer_without_a_token_that_fits_a_header_is_none(jar: TokenJar, bod
         jar.read(body)
 
 
-@settings(deadline=None)
 @given(st.binary() | st.dictionaries(st.just("token"), st.text()).map(lambda d: answer(**d)))
 def test_any_bytes_hold_a_token_or_none(body: bytes) -> None:
     try:

@@ -25,7 +25,6 @@ from tests.store.holdings.files import (
 )
 
 
-@settings(deadline=None)
 @given(st.lists(CHANGES, max_size=25))
 def test_whoever_is_told_of_every_change_needs_no_walk(changes: list[Change]) -> None:
     files, holdings = Files(), new_holdings()
@@ -34,7 +33,6 @@ def test_whoever_is_told_of_every_change_needs_no_walk(changes: list[Change]) ->
     assert seen(holdings) == expected(files)
 
 
-@settings(deadline=None)
 @given(st.lists(CHANGES, max_size=15))
 def test_a_walk_alone_sees_what_is_there(changes: list[Change]) -> None:
     files, holdings = Files(), new_holdings(exact=False)
@@ -49,7 +47,7 @@ def test_a_walk_alone_sees_what_is_there(changes: list[Change]) -> None:
     assert seen(holdings) == expected(files)
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(st.lists(CHANGES, max_size=12), st.data())
 def test_a_walk_and_what_happens_meanwhile_end_as_the_files_are(
     before: list[Change], data: st.DataObject
@@ -127,7 +125,6 @@ def test_a_body_that_went_while_the_walk_had_it_in_hand_leads_nowhere() -> None:
     assert not holdings.ask(lambda inventory: inventory.graph.is_used(KEYS["l0"]))
 
 
-@settings(deadline=None)
 @given(st.lists(CHANGES, max_size=12), st.lists(CHANGES, max_size=6))
 def test_a_walk_that_was_given_up_changes_nothing(
     before: list[Change], meanwhile: list[Change]

@@ -193,7 +193,7 @@ TREES = st.builds(
 
 
 @pytest.mark.usefixtures("no_sync")
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(TREES, st.data())
 def test_whatever_is_removed_and_wherever_it_dies_the_rest_is_whole(
     trees: Trees, data: st.DataObject
