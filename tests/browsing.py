@@ -125,4 +125,4 @@ class Tab:
 
     def sign_in_as_admin(self) -> Reply:
         self.open(SIGN_IN)
-        return self.send(SIGN_IN, token=(self.server.data / "admin_token").read_text().strip())
+        return self.send(SIGN_IN, token=self.server.token)

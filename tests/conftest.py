@@ -2,15 +2,21 @@
 
 import logging
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from depproxy.demo.image import Image, make_image
+from depproxy.store.tree import Tree
 from tests.fakes.registry import FakeRegistry
 from tests.running import RunningServer, Start, write_config
+
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
@@ -69,6 +75,22 @@ def hello(registry: FakeRegistry, image: Image) -> Image:
     """An image that the registry has as ``library/hello:latest``."""
     registry.add_image("library/hello", "latest", image)
     return image
+
+
+@pytest.fixture
+def walk(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+    """Until it is set, no count begins."""
+    go_on = threading.Event()
+    survey = Tree.survey
+
+    def held_back(tree: Tree, stop: threading.Event) -> None:
+        while not go_on.wait(0.001) and not stop.is_set():
+            pass
+        survey(tree, stop)
+
+    monkeypatch.setattr("depproxy.store.tree.Tree.survey", held_back)
+    yield go_on
+    go_on.set()
 
 
 @pytest.fixture(autouse=True)

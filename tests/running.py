@@ -5,7 +5,7 @@ import http.client
 import json
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, Self
@@ -55,6 +55,10 @@ class Start(Protocol):
         more: str = "",
         shutdown: str = "5s",
     ) -> "RunningServer": ...
+
+
+StartGroups = Callable[[str, str], "RunningServer"]
+"""What the fixture ``start_groups`` gives: lines of YAML for the groups, and for more upstreams."""
 
 
 class RunningServer:
@@ -127,6 +131,11 @@ class RunningServer:
         return self.config.data_dir
 
     @property
+    def token(self) -> str:
+        """The admin's."""
+        return (self.data / "admin_token").read_text().strip()
+
+    @property
     def tree(self) -> Path:
         """The folder of ``mygroup``."""
         return self.data / "groups" / "mygroup" / "-"
@@ -180,7 +189,7 @@ class RunningServer:
 
     def purge(self, token: str | None = None, group: str = "mygroup", query: str = "") -> Reply:
         if token is None:
-            token = (self.data / "admin_token").read_text().strip()
+            token = self.token
         path = f"/api/v4/groups/{group}/dependency_proxy/cache{query}"
         return self.ask(path, "DELETE", {"PRIVATE-TOKEN": token} if token else {})
 

@@ -100,6 +100,7 @@ MAX_LINES = 450
 
 FILES = sorted([ROOT / "server.py", *(ROOT / HOUSE).rglob("*.py")])
 NAMES = [str(file.relative_to(ROOT)) for file in FILES]
+TESTS = sorted(str(file.relative_to(ROOT)) for file in (ROOT / "tests").rglob("*.py"))
 
 
 @dataclass(frozen=True)
@@ -250,7 +251,19 @@ def test_nothing_is_imported_by_name_at_run_time(name: str) -> None:
     assert calls == []
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", TESTS)
+def test_a_test_borrows_from_no_other_test(name: str) -> None:
+    """What several need has a name of its own, where nobody has to look for it in a test."""
+    borrowed = [
+        found.module
+        for found in imports_of(name)
+        if found.top == "tests"
+        and any(part.startswith("test_") for part in found.module.split("."))
+    ]
+    assert borrowed == []
+
+
+@pytest.mark.parametrize("name", [*NAMES, *TESTS])
 def test_a_file_is_short_enough_to_scroll(name: str) -> None:
     lines = (ROOT / name).read_text(encoding="utf-8").count("\n")
     assert lines <= MAX_LINES

@@ -57,7 +57,7 @@ def groups(draw: st.DrawFn) -> Group:
 GROUPS = groups()
 
 
-@settings(deadline=None, max_examples=70)
+@settings(max_examples=70)
 @given(GROUPS, SIZES, st.none() | AGES)
 def test_what_stays_is_at_most_max_size_besides_what_is_protected(
     group: Group, max_size: int, age: float | None
@@ -69,7 +69,7 @@ def test_what_stays_is_at_most_max_size_besides_what_is_protected(
     assert group.size(stays - group.protected) <= max_size
 
 
-@settings(deadline=None, max_examples=70)
+@settings(max_examples=70)
 @given(GROUPS, SIZES)
 def test_no_more_goes_than_has_to(group: Group, max_size: int) -> None:
     """Without the last of what goes, it would not have been enough."""
@@ -82,7 +82,7 @@ def test_no_more_goes_than_has_to(group: Group, max_size: int) -> None:
         )
 
 
-@settings(deadline=None, max_examples=70)
+@settings(max_examples=70)
 @given(GROUPS, SIZES, st.none() | AGES)
 def test_the_least_recently_pulled_go_first(group: Group, max_size: int, age: float | None) -> None:
     chosen = group.choose(Limits(age, max_size))
@@ -92,7 +92,7 @@ def test_the_least_recently_pulled_go_first(group: Group, max_size: int, age: fl
             assert all(entry.pulled <= kept.pulled for entry in chosen)
 
 
-@settings(deadline=None, max_examples=70)
+@settings(max_examples=70)
 @given(GROUPS, st.none() | SIZES, AGES)
 def test_what_nobody_pulled_for_too_long_goes_and_nothing_else_without_a_size(
     group: Group, max_size: int | None, age: float
@@ -104,21 +104,21 @@ def test_what_nobody_pulled_for_too_long_goes_and_nothing_else_without_a_size(
         assert len(chosen) == len(old)
 
 
-@settings(deadline=None, max_examples=70)
+@settings(max_examples=70)
 @given(GROUPS, SIZES)
 def test_what_frees_nothing_is_passed_over(group: Group, max_size: int) -> None:
     for entry in group.choose(Limits(max_size=max_size)):
         assert entry.blobs - group.protected
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(GROUPS)
 def test_without_limits_nothing_goes(group: Group) -> None:
     assert not Limits()
     assert group.choose(Limits()) == []
 
 
-@settings(deadline=None, max_examples=70)
+@settings(max_examples=70)
 @given(GROUPS, SIZES, AGES)
 def test_whoever_has_chosen_once_has_nothing_to_choose_again(
     group: Group, max_size: int, age: float
@@ -130,7 +130,7 @@ def test_whoever_has_chosen_once_has_nothing_to_choose_again(
     assert choose(group.kept(chosen), left, group.protected, limits, NOW) == []
 
 
-@settings(deadline=None, max_examples=70)
+@settings(max_examples=70)
 @given(GROUPS, SIZES, SIZES)
 def test_a_smaller_limit_takes_no_less(group: Group, one: int, other: int) -> None:
     most, least = (group.choose(Limits(max_size=size)) for size in sorted((one, other)))
@@ -183,7 +183,7 @@ def test_what_is_old_goes_though_its_blobs_are_read_now() -> None:
     assert names(choose(entries, {"a": 1}, {"a"}, Limits(expire_after=10), NOW)) == [1]
 
 
-@settings(deadline=None, max_examples=70)
+@settings(max_examples=70)
 @given(st.dictionaries(st.sampled_from(BLOBS), SIZES), st.sets(st.sampled_from(BLOBS)), SIZES)
 def test_a_blob_larger_than_the_group_may_be_goes_unless_it_is_read(
     sizes: dict[str, int], busy: set[str], max_size: int
@@ -206,7 +206,7 @@ IDLE: st.SearchStrategy[IdleBlob[str]] = st.builds(
 )
 
 
-@settings(deadline=None, max_examples=70)
+@settings(max_examples=70)
 @given(st.lists(IDLE), st.integers(-10, 500))
 def test_room_is_made_by_the_least_recently_pulled_and_no_more_than_wanted(
     blobs: list[IdleBlob[str]], wanted: int

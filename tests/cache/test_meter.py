@@ -15,18 +15,12 @@ from hypothesis import strategies as st
 from depproxy.cache.meter import HOURS_KEPT, Counts, Meter, decode_counts
 from depproxy.oci.names import GroupName
 from depproxy.store.data_dir import DataDir, open_data_dir
+from tests.clock import Clock
 
 GROUP, OTHER = GroupName("acme/platform"), GroupName("other")
 HOUR = 3600
 START = 1_700_000_000 // HOUR * HOUR
 """The beginning of an hour."""
-
-
-class Clock:
-    now = float(START)
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture(autouse=True)
@@ -37,7 +31,7 @@ def no_sync(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def clock() -> Clock:
-    return Clock()
+    return Clock(START)
 
 
 @pytest.fixture
@@ -239,7 +233,7 @@ def test_a_file_that_cannot_be_read_is_begun_anew(meter: Meter, file: Path, cont
     assert json.loads(file.read_text())["total"]["fetched"] == 5
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     st.recursive(
         st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3),

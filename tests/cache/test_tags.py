@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from depproxy.cache.staleness import may_serve_stale
@@ -61,7 +61,6 @@ def test_a_tag_that_returns_to_its_current_manifest_announces_nothing() -> None:
         assert announced(TagPointer(OLD, NEW), OLD, on_disk) == TagPointer(current=OLD)
 
 
-@settings(deadline=None)
 @given(POINTERS, MANIFESTS, st.booleans())
 def test_what_the_upstream_named_last_is_the_newest_and_the_tag_is_alive(
     pointer: TagPointer | None, manifest: Descriptor, on_disk: bool
@@ -72,7 +71,6 @@ def test_what_the_upstream_named_last_is_the_newest_and_the_tag_is_alive(
     assert announced(found, manifest, on_disk) == found
 
 
-@settings(deadline=None)
 @given(POINTERS, MANIFESTS)
 def test_only_a_body_on_disk_makes_a_manifest_the_current_one(
     pointer: TagPointer | None, manifest: Descriptor
@@ -91,7 +89,6 @@ def test_any_other_manifest_that_arrives_changes_nothing(pointer: TagPointer | N
     assert arrived(pointer, NEWEST.digest) == pointer
 
 
-@settings(deadline=None)
 @given(POINTERS, MANIFESTS)
 def test_an_arrival_neither_revives_a_tag_nor_changes_what_is_newest(
     pointer: TagPointer | None, manifest: Descriptor
@@ -102,7 +99,6 @@ def test_an_arrival_neither_revives_a_tag_nor_changes_what_is_newest(
         assert (found.gone, found.newest) == (pointer.gone, pointer.newest)
 
 
-@settings(deadline=None)
 @given(POINTERS)
 def test_a_tag_that_is_gone_keeps_what_it_meant(pointer: TagPointer | None) -> None:
     found = gone(pointer)
@@ -110,7 +106,6 @@ def test_a_tag_that_is_gone_keeps_what_it_meant(pointer: TagPointer | None) -> N
     assert gone(found) == found
 
 
-@settings(deadline=None)
 @given(POINTERS, MANIFESTS, st.booleans())
 def test_only_a_new_announcement_revives_a_tag(
     pointer: TagPointer | None, manifest: Descriptor, on_disk: bool
@@ -153,7 +148,6 @@ def test_with_a_limit_and_no_good_answer_on_record_nothing_stale_is_served() -> 
     assert not may_serve_stale(REFUSED, GROUP, None, 1000)
 
 
-@settings(deadline=None)
 @given(
     st.sampled_from([*FAILURES, REFUSED]),
     st.none() | st.floats(0, 1e6),

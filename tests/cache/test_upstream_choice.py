@@ -1,7 +1,7 @@
 """Which upstream and which image a request means: named, never guessed."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from depproxy.cache.upstream_choice import Choice, UpstreamNames
@@ -155,7 +155,6 @@ def test_a_name_follows_the_grammar(name: str, ns: str | None) -> None:
 PARTS = st.sampled_from(["docker.io", "quay.io", "gcr.io", "hub", "library", "alpine", "a.b", "A"])
 
 
-@settings(deadline=None)
 @given(
     st.lists(PARTS, max_size=4).map("/".join) | st.text(),
     st.none() | PARTS | st.sampled_from(["quay:5000", *OWN]) | st.text(),

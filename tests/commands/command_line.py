@@ -18,9 +18,9 @@ import pytest
 
 from depproxy.demo.image import Image
 from depproxy.main import main
+from tests.images import amd64_of
 from tests.real.programs import ROOT
 from tests.running import RunningServer
-from tests.scenarios.test_pull import amd64_of
 
 
 @dataclass(frozen=True)

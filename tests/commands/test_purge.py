@@ -8,19 +8,12 @@ import pytest
 
 from depproxy.demo.image import Image
 from depproxy.store.files import DIRECTORY, create_locked
-from tests.commands.command_line import (
-    CommandLine,
-    ask_list,
-    ask_usage,
-    counts_of,
-    pull,
-    size_of,
-)
+from tests.commands.command_line import CommandLine, ask_list, ask_usage, counts_of, pull, size_of
 from tests.fakes import behaviours
 from tests.fakes.behaviours import Gate
 from tests.fakes.registry import FakeRegistry
+from tests.images import amd64_of
 from tests.running import PREFIX, RunningServer, Start
-from tests.scenarios.test_pull import amd64_of
 
 
 def blobs_left(server: RunningServer) -> set[str]:

@@ -14,8 +14,8 @@ from depproxy.demo.image import Image
 from depproxy.oci.digest import Digest
 from tests.commands.command_line import CommandLine, ask_usage, counts_of, pull, size_of
 from tests.fakes.registry import FakeRegistry
+from tests.images import amd64_of
 from tests.running import RunningServer, Start
-from tests.scenarios.test_pull import amd64_of
 
 Damage = Callable[[Path], object]
 

@@ -13,9 +13,9 @@ from tests.commands.command_line import CommandLine, pull
 from tests.fakes import behaviours
 from tests.fakes.behaviours import Gate
 from tests.fakes.registry import FakeRegistry
+from tests.images import amd64_of
 from tests.real.programs import free_port
 from tests.running import RunningServer, Start
-from tests.scenarios.test_pull import amd64_of
 from tests.signing_in import write_users
 
 AMD64 = ("--platform", "linux/amd64")

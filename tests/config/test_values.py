@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from depproxy.config import Address, values
@@ -41,7 +41,6 @@ ANYTHING = (
 
 @pytest.mark.parametrize("parse", PARSERS, ids=lambda parse: parse.__name__)
 def test_any_value_is_parsed_or_raises_nothing_but_value_error(parse: Callable[[Any], Any]) -> None:
-    @settings(deadline=None)
     @given(ANYTHING)
     def check(value: Any) -> None:
         with suppress(ValueError):

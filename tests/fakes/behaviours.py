@@ -14,6 +14,7 @@ __all__ = [
     "chunked",
     "hang",
     "hold",
+    "rate_limited",
     "raw",
     "redirect",
     "reset",
@@ -53,6 +54,22 @@ def status(code: int, headers: dict[str, str] | None = None, body: bytes = b"") 
 
 def redirect(location: str, code: int = 307) -> Behaviour:
     return status(code, {"Location": location})
+
+
+def rate_limited(limit: int, remaining: int) -> Behaviour:
+    """Honest about a manifest, and about how many more may be asked for, as Docker Hub is."""
+
+    async def behave(exchange: Exchange) -> None:
+        found = exchange.registry.content(exchange.seen.path)
+        headers = {
+            "Content-Type": found.media_type,
+            "Docker-Content-Digest": found.digest,
+            "RateLimit-Limit": f"{limit};w=21600",
+            "RateLimit-Remaining": f"{remaining};w=21600",
+        }
+        await exchange.send(200, headers, found.body)
+
+    return behave
 
 
 def raw(data: bytes) -> Behaviour:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from depproxy import errors
@@ -100,7 +100,6 @@ def test_what_is_no_error_of_ours_keeps_its_status(
     assert verdict(error, status) == Verdict(status, code)
 
 
-@settings(deadline=None)
 @given(st.text(), st.text(), st.none() | st.dictionaries(st.text(), st.text()))
 def test_an_error_body_is_a_list_of_one_code_message_and_detail(
     code: str, message: str, detail: dict[str, str] | None

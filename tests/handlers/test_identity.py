@@ -3,7 +3,7 @@
 import base64
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tornado.httputil import HTTPHeaders
 
@@ -17,7 +17,6 @@ def basic(credentials: bytes) -> str:
     return base64.b64encode(credentials).decode()
 
 
-@settings(deadline=None)
 @given(st.text().filter(lambda user: ":" not in user), st.text())
 def test_the_first_colon_ends_the_user(user: str, password: str) -> None:
     header = {"Authorization": f"Basic {basic(f'{user}:{password}'.encode())}"}
@@ -66,7 +65,6 @@ def test_bytes_that_are_no_text_are_credentials_nevertheless() -> None:
     assert found == Password("\udce4", "\udcff")
 
 
-@settings(deadline=None)
 @given(st.text(st.characters()), st.sampled_from(["", "Basic ", "Bearer "]))
 def test_any_header_presents_something_or_nothing(text: str, scheme: str) -> None:
     header = {"Authorization": scheme + text}

@@ -1,7 +1,7 @@
 """Paths below ``/v2/``: where the group ends, where the image ends, what is decoded and when."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from depproxy.errors import InvalidRequest, NameInvalid
@@ -121,7 +121,6 @@ def test_a_path_that_asks_for_nothing_has_no_kind(path: str) -> None:
         parse_registry_path(path)
 
 
-@settings(deadline=None)
 @given(st.text() | st.lists(st.sampled_from([*"a%/.F2", "/v2/", PREFIX, "/blobs/"])).map("".join))
 def test_any_path_is_taken_apart_or_invalid(path: str) -> None:
     for candidate in (path, f"/v2/{path}/manifests/x", f"{PREFIX}/{path}/blobs/x"):
@@ -183,7 +182,6 @@ def test_a_repositorys_name_is_one_of_the_grammar_and_not_encoded(name: str) -> 
         parse_repository_name(name)
 
 
-@settings(deadline=None)
 @given(
     st.text() | st.lists(st.sampled_from([*"ab/._", "/dependency_proxy/containers/"])).map("".join)
 )

@@ -4,10 +4,8 @@ import asyncio
 import hashlib
 import http.client
 import json
-import os
 import random
 import stat
-import subprocess
 import sys
 import threading
 import time
@@ -22,8 +20,10 @@ import pytest
 from depproxy.demo.image import make_image
 from depproxy.oci.digest import Digest
 from tests.fakes.registry import Exchange, FakeRegistry
+from tests.lifecycle.killing import environment, kill
 from tests.real.programs import ROOT, Depproxy, running
 from tests.running import PREFIX
+from tests.waiting import PATIENCE, wait_for
 
 KILLS = 100
 KILLS_AT_THE_START = 10
@@ -34,8 +34,6 @@ SIZES = (
     *(1, 2, 100, 4095, 4096, 20_000, 65_535, 65_536, 65_537, 100_000, 131_072, 200_000),
     *(300_000, 400_001, 500_000, 700_000, 1_000_000, 1_048_576, 1_500_000, 2_097_152),
 )
-TIMEOUT = 20.0
-"""Seconds after which a server hangs, or will never be done with what was left over."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +44,7 @@ class Answer:
 
 def ask(port: int, path: str, method: str = "GET", headers: dict[str, str] | None = None) -> Answer:
     """Raises OSError or HTTPException where no whole answer comes."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
     try:
         connection.request(method, path, headers={"Connection": "close", **(headers or {})})
         with connection.getresponse() as response:
@@ -183,29 +181,23 @@ class Load:
         match dice.randrange(4):
             case 0 | 1:
                 for _ in range(dice.randrange(40)):
-                    assert self.done.acquire(timeout=TIMEOUT), self.wrong
+                    assert self.done.acquire(timeout=PATIENCE), self.wrong
             case 2:
                 time.sleep(dice.uniform(0, 0.15))
             case 3:
                 for _ in range(dice.randrange(20)):
-                    assert self.done.acquire(timeout=TIMEOUT), self.wrong
+                    assert self.done.acquire(timeout=PATIENCE), self.wrong
                 self.checks.purge(self.token)
                 time.sleep(dice.uniform(0, 0.003))
-
-
-def kill(process: "subprocess.Popen[bytes]") -> None:
-    process.kill()
-    process.wait()
-
-
-def environment() -> dict[str, str]:
-    """Coverage would only slow down a process that cannot write it."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("COV")}
 
 
 def leftovers(data: Path) -> list[Path]:
     """Unfinished files of all groups, and what was purged but not deleted."""
     return [*data.glob("groups/*/-/partial/*"), *data.glob("trash/*")]
+
+
+def wait_until_settled(data: Path) -> None:
+    wait_for(lambda: not leftovers(data))
 
 
 def check_disk(data: Path) -> list[Path]:
@@ -231,13 +223,6 @@ def check_disk(data: Path) -> list[Path]:
         if document["digest"] is not None:
             assert kept[document["digest"]].stat().st_size == document["size"]
     return blobs
-
-
-def wait_until_settled(data: Path) -> None:
-    deadline = time.monotonic() + TIMEOUT
-    while left := leftovers(data):
-        assert time.monotonic() < deadline, left
-        time.sleep(0.005)
 
 
 @pytest.fixture

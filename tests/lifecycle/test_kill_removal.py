@@ -18,10 +18,11 @@ import pytest
 from depproxy.oci.contents import contents_of
 from depproxy.oci.digest import Digest
 from tests.fakes.registry import FakeRegistry
-from tests.lifecycle.test_kill import TIMEOUT, environment, kill
+from tests.images import add_manifest, layer
+from tests.lifecycle.killing import environment, kill
 from tests.real.programs import Depproxy
 from tests.running import PREFIX
-from tests.scenarios.test_purge_image import add_manifest, layer
+from tests.waiting import PATIENCE, wait_for
 
 KILLS = 20
 SEED = 11
@@ -67,7 +68,7 @@ class Client:
     def __init__(self, proxy: Depproxy, upstream: Upstream) -> None:
         self._proxy = proxy
         self._upstream = upstream
-        self._connection = http.client.HTTPConnection("127.0.0.1", proxy.port, timeout=TIMEOUT)
+        self._connection = http.client.HTTPConnection("127.0.0.1", proxy.port, timeout=PATIENCE)
 
     def close(self) -> None:
         self._connection.close()
@@ -126,7 +127,7 @@ class Load:
             try:
                 act()
             except (OSError, http.client.HTTPException) as exc:
-                if not self.killed.wait(TIMEOUT):
+                if not self.killed.wait(PATIENCE):
                     self.wrong.append(exc)
             except AssertionError as exc:
                 self.wrong.append(exc)
@@ -149,10 +150,7 @@ def leftovers(proxy: Depproxy) -> list[Path]:
 
 def wait_until_settled(proxy: Depproxy, client: Client) -> None:
     """All is counted, and all that was begun is finished."""
-    deadline = time.monotonic() + TIMEOUT
-    while not client.is_counted() or leftovers(proxy):
-        assert time.monotonic() < deadline, leftovers(proxy)
-        time.sleep(0.002)
+    wait_for(lambda: client.is_counted() and not leftovers(proxy))
 
 
 def blobs_of(proxy: Depproxy) -> dict[Digest, bytes]:

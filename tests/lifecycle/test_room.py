@@ -14,35 +14,18 @@ from depproxy.store.blobs import Blobs
 from tests.fakes import behaviours
 from tests.fakes.behaviours import Gate
 from tests.fakes.registry import FakeRegistry
-from tests.lifecycle.test_disk import KIB, MIB, Disk, disk, is_refused_clearly, wait_for
+from tests.images import add_manifest, layer
+from tests.lifecycle.disks import KIB, MIB, Disk, is_refused_clearly
+from tests.on_disk import check_counted, file_of, held, pointers, settle, wait_until_removed
+from tests.pulling import blob, pull
+from tests.purging import purge
 from tests.running import PREFIX, RunningServer, Start
-from tests.scenarios.test_loans import blob, file_of
-from tests.scenarios.test_purge_image import (
-    CHANCE,
-    add_manifest,
-    check_counted,
-    held,
-    layer,
-    pointers,
-    pull,
-    purge,
-    settle,
-    wait_until_removed,
-    walk,
-)
-
-__all__ = ["disk", "walk"]
+from tests.waiting import CHANCE, wait_for
 
 SPARE = 24 * MIB // 10
 """Bytes that are left free: a tenth of the disk, which is less than ``min_free``."""
 
 OFTEN = "housekeeping: {interval: 20ms}\n"
-
-
-@pytest.fixture
-def small(disk: Disk, start: Start) -> RunningServer:
-    """A server whose disk is small."""
-    return start()
 
 
 def add_blob(registry: FakeRegistry, number: int, size: int = MIB) -> Digest:

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from depproxy.demo.image import make_image
@@ -192,7 +192,6 @@ def test_what_cannot_be_read_leads_nowhere(document: bytes) -> None:
     assert platform_of_config(document) == ""
 
 
-@settings(deadline=None)
 @given(st.binary() | DOCUMENTS.map(lambda value: json.dumps(value).encode()))
 def test_any_bytes_lead_to_digests_or_nowhere(document: bytes) -> None:
     found = contents_of(document)

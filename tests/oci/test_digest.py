@@ -4,7 +4,7 @@ import hashlib
 from contextlib import suppress
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from depproxy.errors import DigestInvalid, TagInvalid
@@ -14,7 +14,6 @@ from depproxy.oci.names import Tag
 ANY_ALGORITHM = st.sampled_from(sorted(ALGORITHMS))
 
 
-@settings(deadline=None)
 @given(st.binary(), ANY_ALGORITHM)
 def test_a_digest_reads_back_as_what_it_is(data: bytes, algorithm: str) -> None:
     digest = Digest.of(data, algorithm)
@@ -23,14 +22,12 @@ def test_a_digest_reads_back_as_what_it_is(data: bytes, algorithm: str) -> None:
     assert (digest.algorithm, digest.hex) == (algorithm, hashlib.new(algorithm, data).hexdigest())
 
 
-@settings(deadline=None)
 @given(st.binary(), st.binary(), ANY_ALGORITHM)
 def test_a_digest_names_its_own_bytes_only(data: bytes, other: bytes, algorithm: str) -> None:
     assert Digest.of(data, algorithm).names(data)
     assert Digest.of(data, algorithm).names(other) == (data == other)
 
 
-@settings(deadline=None)
 @given(st.lists(st.binary()), ANY_ALGORITHM)
 def test_a_hasher_is_of_the_digests_own_algorithm(pieces: list[bytes], algorithm: str) -> None:
     digest = Digest.of(b"".join(pieces), algorithm)
@@ -40,7 +37,6 @@ def test_a_hasher_is_of_the_digests_own_algorithm(pieces: list[bytes], algorithm
     assert hasher.hexdigest() == digest.hex
 
 
-@settings(deadline=None)
 @given(st.text() | st.text("sha2561:+.f"))
 def test_any_text_is_a_digest_as_it_stands_or_invalid(text: str) -> None:
     with suppress(DigestInvalid):
@@ -100,7 +96,6 @@ def test_a_reference_that_is_neither_is_an_invalid_tag(text: str) -> None:
         parse_reference(text)
 
 
-@settings(deadline=None)
 @given(st.text())
 def test_any_text_is_a_reference_or_one_of_two_errors(text: str) -> None:
     try:

@@ -4,7 +4,7 @@ import json
 from contextlib import suppress
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from depproxy.oci.manifest import (
@@ -182,7 +182,6 @@ def test_four_mebibytes_are_the_limit() -> None:
         judge_manifest(whole + b" ", OCI_MANIFEST)
 
 
-@settings(deadline=None)
 @given(
     st.binary()
     | JSON.map(lambda value: json.dumps(value).encode())

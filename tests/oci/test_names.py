@@ -3,7 +3,7 @@
 from contextlib import suppress
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from depproxy.errors import NameInvalid, TagInvalid
@@ -46,14 +46,12 @@ NO_NAMES = [
 ]
 
 
-@settings(deadline=None)
 @given(NAMES)
 def test_a_name_of_the_grammar_is_itself(name: str) -> None:
     assert ImageName.parse(name) == name
     assert GroupName.parse(name) == name
 
 
-@settings(deadline=None)
 @given(st.text() | st.text("aA0._-/:"))
 def test_any_text_is_a_name_as_it_stands_or_invalid(text: str) -> None:
     for kind in (ImageName, GroupName):
@@ -95,13 +93,11 @@ def test_a_segment_that_only_resembles_the_reserved_one_is_fine(name: str) -> No
     assert GroupName.parse(name) == name
 
 
-@settings(deadline=None)
 @given(st.from_regex(r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}", fullmatch=True))
 def test_a_tag_of_the_grammar_is_itself(tag: str) -> None:
     assert Tag.parse(tag) == tag
 
 
-@settings(deadline=None)
 @given(st.text() | st.text("aA0._-/:"))
 def test_any_text_is_a_tag_as_it_stands_or_invalid(text: str) -> None:
     with suppress(TagInvalid):

@@ -3,7 +3,7 @@
 from contextlib import suppress
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from depproxy.errors import RangeUnsatisfiable
@@ -14,7 +14,6 @@ NUMBERS = st.integers(0, 2**70).map(str) | st.just("")
 RANGES = st.builds("bytes={}-{}".format, NUMBERS, NUMBERS)
 
 
-@settings(deadline=None)
 @given(RANGES | st.text() | st.text("bytes=0123456789-, "), SIZES)
 def test_every_range_lies_inside_the_blob(header: str, size: int) -> None:
     with suppress(RangeUnsatisfiable):
@@ -22,7 +21,6 @@ def test_every_range_lies_inside_the_blob(header: str, size: int) -> None:
         assert found is None or 0 <= found.start < found.end <= size
 
 
-@settings(deadline=None)
 @given(st.data(), st.integers(1, 2**50))
 def test_a_range_within_the_blob_is_what_was_asked_for(data: st.DataObject, size: int) -> None:
     first = data.draw(st.integers(0, size - 1))

@@ -15,8 +15,9 @@ from depproxy.oci.manifest import OCI_INDEX, OCI_MANIFEST
 from tests.browsing import PAGE, SIGN_IN
 from tests.fakes import behaviours
 from tests.fakes.registry import FakeRegistry
+from tests.images import add_manifest, layer
+from tests.pulling import pull
 from tests.running import RunningServer, Start
-from tests.scenarios.test_purge_image import add_manifest, layer, pull
 from tests.signing_in import write_users
 
 pytestmark = pytest.mark.real
@@ -182,7 +183,7 @@ def test_everything_is_cleared_after_a_confirmation_by_the_administrator(
 ) -> None:
     go(page, server, SIGN_IN + f"?next={PAGE}")
     page.get_by_text("With the admin token").click()
-    page.get_by_label("Admin token").fill((server.data / "admin_token").read_text().strip())
+    page.get_by_label("Admin token").fill(server.token)
     page.get_by_role("button", name="Sign in as administrator").click()
     manifests = server.ask("/api/v4/groups/mygroup/dependency_proxy").json["manifests"]
     page.get_by_role("link", name="Clear cache…").click()

@@ -1,44 +1,25 @@
 """A blob that another group has already: one file for both, if the upstream says yes to both."""
 
 import threading
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from depproxy.config import load_config
 from depproxy.oci.digest import Digest
 from depproxy.store.tree import Tree
 from tests.fakes import behaviours
 from tests.fakes.behaviours import Gate
 from tests.fakes.registry import FakeRegistry
-from tests.running import Reply, RunningServer, Start
-from tests.scenarios.test_purge_image import (
-    PATIENCE,
-    add_manifest,
-    held,
-    layer,
-    settle,
-    tree_of,
-    wait_for,
-)
-from tests.scenarios.test_usage import usage
+from tests.group_api import usage
+from tests.images import add_manifest, layer
+from tests.on_disk import file_of, held
+from tests.pulling import blob
+from tests.running import Reply, RunningServer, Start, StartGroups
+from tests.waiting import PATIENCE, wait_for
 
 SIZE = 300_000
 BLOBS = ".*/blobs/.*"
-
-
-def blob(server: RunningServer, group: str, digest: Digest, image: str = "app") -> Reply:
-    path = f"/v2/{group}/dependency_proxy/containers/{image}/blobs/{digest}"
-    reply = server.ask(path)
-    settle(server)
-    return reply
-
-
-def file_of(server: RunningServer, group: str, digest: Digest) -> Path:
-    return tree_of(server, group) / "blobs" / digest.algorithm / digest.hex[:2] / digest.hex
 
 
 def is_one_file(server: RunningServer, digest: Digest) -> bool:
@@ -213,25 +194,6 @@ def test_a_first_pull_asks_for_no_loan(
 ) -> None:
     blob(server, "mygroup", digest)
     assert [seen.method for seen in registry.requests] == ["GET"]
-
-
-StartGroups = Callable[[str, str], RunningServer]
-
-
-@pytest.fixture
-def start_groups(registry: FakeRegistry, tmp_path: Path) -> Iterator[StartGroups]:
-    """Start a server with `mygroup` and `other`; lines of YAML for each, and of more upstreams."""
-    with ExitStack() as stack:
-
-        def start_one(groups: str, upstreams: str) -> RunningServer:
-            file = tmp_path / "groups.yml"
-            file.write_text(
-                f"listen: 127.0.0.1:0\ndata_dir: {tmp_path / 'data'}\n"
-                f"upstreams:\n  docker.io: {{url: {registry.url}}}\n{upstreams}groups:\n{groups}"
-            )
-            return stack.enter_context(RunningServer(load_config(file)))
-
-        yield start_one
 
 
 def test_another_upstream_is_no_lender(

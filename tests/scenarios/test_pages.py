@@ -12,8 +12,10 @@ from depproxy.oci.manifest import OCI_INDEX
 from tests.browsing import PAGE, Tab
 from tests.fakes import behaviours
 from tests.fakes.registry import FakeRegistry
+from tests.images import add_manifest, layer
+from tests.pulling import pull
 from tests.running import RunningServer, Start, write_config
-from tests.scenarios.test_purge_image import add_manifest, layer, pull, wait_for
+from tests.waiting import wait_for
 
 ROOT = Path(__file__).parents[2]
 
@@ -134,18 +136,8 @@ def test_wishes_that_cannot_be_are_left_out(tab: Tab, query: str) -> None:
 def test_upstreams_are_told_with_their_state_and_what_is_left(
     tab: Tab, registry: FakeRegistry, hello: Image
 ) -> None:
-    async def limiting(exchange: behaviours.Exchange) -> None:
-        found = exchange.registry.content(exchange.seen.path)
-        headers = {
-            "Content-Type": found.media_type,
-            "Docker-Content-Digest": found.digest,
-            "RateLimit-Limit": "100;w=21600",
-            "RateLimit-Remaining": "76;w=21600",
-        }
-        await exchange.send(200, headers, found.body)
-
     assert "docker.io reachable It has not told of a rate limit." in seen(tab)
-    registry.misbehave(limiting, ".*/manifests/.*")
+    registry.misbehave(behaviours.rate_limited(100, 76), ".*/manifests/.*")
     tab.server.manifest("hello", "latest")
     assert "docker.io reachable 76 of 100 requests left, per 6 hours" in seen(tab)
     registry.misbehave(behaviours.status(429))

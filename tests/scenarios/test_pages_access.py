@@ -11,8 +11,10 @@ from depproxy.access.attempts import FREE_FAILURES
 from depproxy.demo.image import Image
 from tests.browsing import PAGE, SIGN_IN, Tab
 from tests.fakes.registry import FakeRegistry
+from tests.images import add_manifest, layer
+from tests.on_disk import held
+from tests.pulling import pull
 from tests.running import PREFIX, RunningServer, Start
-from tests.scenarios.test_purge_image import add_manifest, held, layer, pull
 from tests.signing_in import basic, write_users
 
 PASSWORDS = {"reader": "secret of reader", "owner": "secret of owner", "stranger": "of stranger"}
@@ -284,7 +286,7 @@ def test_a_clients_credentials_open_no_page(private: RunningServer) -> None:
     """Passwords that a browser keeps for this host by itself would make every link to a form."""
     for headers in (
         basic("owner", PASSWORDS["owner"]),
-        {"PRIVATE-TOKEN": (private.data / "admin_token").read_text().strip()},
+        {"PRIVATE-TOKEN": private.token},
     ):
         assert private.ask(PAGE, headers=headers).status == 303
 

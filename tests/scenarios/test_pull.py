@@ -6,28 +6,9 @@ from depproxy.demo.image import Image
 from depproxy.oci.digest import Digest
 from depproxy.oci.manifest import OCI_INDEX, OCI_MANIFEST
 from tests.fakes.registry import FakeRegistry
+from tests.images import amd64_of
+from tests.pulling import pull_as_docker
 from tests.running import RunningServer, Start
-
-
-def amd64_of(image: Image) -> Digest:
-    """The manifest that docker picks on a PC."""
-    index = json.loads(image.manifests[image.index][1])
-    return Digest(
-        next(m["digest"] for m in index["manifests"] if m["platform"]["architecture"] == "amd64")
-    )
-
-
-def pull_as_docker(server: RunningServer, image: Image, name: str = "hello") -> None:
-    """The requests of a `docker pull` of a multi-platform image."""
-    assert server.ask("/v2/").status == 200
-    assert server.manifest(name, "latest", "HEAD").status == 200
-    assert server.manifest(name, image.index).body == image.manifests[image.index][1]
-    amd64 = amd64_of(image)
-    manifest = server.manifest(name, amd64)
-    assert manifest.body == image.manifests[amd64][1]
-    for descriptor in (manifest.json["config"], *manifest.json["layers"]):
-        blob = server.blob(name, descriptor["digest"])
-        assert blob.body == image.blobs[descriptor["digest"]]
 
 
 def test_a_cold_pull_costs_the_upstream_two_manifest_gets_and_no_other_platform(

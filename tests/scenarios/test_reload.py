@@ -4,7 +4,6 @@ asks meanwhile notices."""
 import http.client
 import os
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -19,9 +18,7 @@ from tests.fakes.behaviours import Gate
 from tests.fakes.registry import FakeRegistry
 from tests.running import PREFIX, RunningServer, Start, write_config
 from tests.signing_in import basic, write_users
-
-PATIENCE = 10.0
-"""Seconds for connections to be closed on both sides, by threads of their own."""
+from tests.waiting import wait_for
 
 Write = Callable[..., Config]
 
@@ -215,7 +212,7 @@ def test_the_users_file_is_read_again_even_if_it_looks_the_same(
 
 def test_secrets_are_read_again(server: RunningServer, write: Write) -> None:
     """So a new admin token needs no restart: write it, or remove the file for a random one."""
-    old = (server.data / "admin_token").read_text().strip()
+    old = server.token
     assert server.purge(old).status == 202
     (server.data / "admin_token").unlink()
     server.reload(write())
@@ -292,9 +289,7 @@ def test_reloads_leave_neither_tasks_nor_files_behind(
     tasks, files = server.running_tasks(), open_files()
     for _ in range(5):
         reload_both()
-    deadline = time.monotonic() + PATIENCE
-    while server.running_tasks() > tasks or open_files() > files:
-        assert time.monotonic() < deadline, (server.running_tasks(), tasks, open_files(), files)
+    wait_for(lambda: server.running_tasks() <= tasks and open_files() <= files)
 
 
 def test_the_next_round_of_housekeeping_is_not_put_off(

@@ -70,7 +70,7 @@ def use(
     for headers in (bearer, basic("ada", WRONG_PASSWORD), basic("ada", CLIENTS_PASSWORD)):
         server.ask(f"{PREFIX}/hello/manifests/latest", headers=headers)
         server.ask("/api/v4/groups/mygroup/dependency_proxy", headers=headers)
-    admin = (server.data / "admin_token").read_text().strip()
+    admin = server.token
     server.ask("/api/v4/groups/mygroup/dependency_proxy", headers={"PRIVATE-TOKEN": admin})
     form = {"grant_type": "password", "username": "ada", "password": CLIENTS_PASSWORD}
     post(server, "/jwt/auth", form).close()

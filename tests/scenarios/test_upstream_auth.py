@@ -7,8 +7,8 @@ import pytest
 from depproxy.demo.image import Image
 from tests.fakes import behaviours
 from tests.fakes.registry import FakeRegistry
+from tests.pulling import pull_as_docker
 from tests.running import RunningServer, Start
-from tests.scenarios.test_pull import pull_as_docker
 
 
 def test_one_token_serves_a_whole_pull(

@@ -109,11 +109,10 @@ class GraphMachine(RuleBasedStateMachine):
             assert set(self.graph.links(key)) == set(self.model.contents[key]) - {key}
 
 
-GraphMachine.TestCase.settings = settings(deadline=None, max_examples=50, stateful_step_count=30)
+GraphMachine.TestCase.settings = settings(max_examples=50, stateful_step_count=30)
 TestGraph = GraphMachine.TestCase
 
 
-@settings(deadline=None)
 @given(documents(), st.sets(st.sampled_from(KEYS)), st.sampled_from(KEYS))
 def test_a_key_reaches_itself_and_what_known_documents_lead_to(
     contents: dict[Key, list[Key]], known: set[Key], start: Key

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from depproxy.oci.digest import Digest
@@ -317,7 +317,6 @@ def tagged(inventory: Inventory, picture: Picture, without: Tag | None = None) -
     }
 
 
-@settings(deadline=None)
 @given(pictures(), st.sampled_from(TAGS))
 def test_a_dropped_tag_takes_all_that_is_its_own_and_nothing_else(
     picture: Picture, tag: Tag
@@ -337,7 +336,6 @@ def test_a_dropped_tag_takes_all_that_is_its_own_and_nothing_else(
     assert all(inventory.knows(reference(name)) for name in picture.digests if name not in expected)
 
 
-@settings(deadline=None)
 @given(pictures(), st.data())
 def test_whatever_is_dropped_in_whichever_order_in_the_end_nothing_is_used(
     picture: Picture, data: st.DataObject
@@ -354,7 +352,6 @@ def test_whatever_is_dropped_in_whichever_order_in_the_end_nothing_is_used(
     assert orphans(inventory) == set(inventory.blobs)
 
 
-@settings(deadline=None)
 @given(pictures())
 def test_roots_and_orphans_together_reach_all_that_is_on_disk(picture: Picture) -> None:
     """So that whoever chooses among them can bring a tree down to nothing; what only a manifest
@@ -367,7 +364,6 @@ def test_roots_and_orphans_together_reach_all_that_is_on_disk(picture: Picture) 
     assert found == set(inventory.blobs)
 
 
-@settings(deadline=None)
 @given(pictures())
 def test_no_root_is_what_another_root_leads_to_unless_it_is_a_tag(picture: Picture) -> None:
     inventory = picture.inventory()

@@ -3,7 +3,7 @@
 import ipaddress
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from depproxy.upstream.addresses import Reach, may_follow, reach_of
@@ -41,14 +41,12 @@ def test_every_address_has_a_reach(address: str, reach: Reach) -> None:
     assert reach_of(address) is reach
 
 
-@settings(deadline=None)
 @given(st.ip_addresses(v=4))
 def test_an_address_inside_another_counts_as_itself(address: ipaddress.IPv4Address) -> None:
     assert reach_of(f"::ffff:{address}") is reach_of(str(address))
     assert reach_of(f"64:ff9b::{address}") is reach_of(str(address))
 
 
-@settings(deadline=None)
 @given(st.ip_addresses(v=4))
 def test_what_the_world_cannot_reach_is_not_public(address: ipaddress.IPv4Address) -> None:
     assert address.is_global or reach_of(str(address)) is not Reach.PUBLIC
@@ -60,7 +58,6 @@ def test_what_is_no_literal_address_has_no_reach(text: str) -> None:
         reach_of(text)
 
 
-@settings(deadline=None)
 @given(st.none() | ANY_REACH, st.booleans())
 def test_a_redirect_never_leads_to_a_link_local_address(
     upstream: Reach | None, listed: bool
@@ -68,7 +65,6 @@ def test_a_redirect_never_leads_to_a_link_local_address(
     assert not may_follow(Reach.LINK_LOCAL, upstream, listed)
 
 
-@settings(deadline=None)
 @given(st.none() | ANY_REACH, st.booleans())
 def test_a_redirect_may_always_lead_to_a_public_address(
     upstream: Reach | None, listed: bool

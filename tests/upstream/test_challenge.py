@@ -1,7 +1,7 @@
 """``WWW-Authenticate`` as registries send it, and as nobody should."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from depproxy.upstream.challenge import Challenge, parse_challenges
@@ -82,7 +82,6 @@ def test_no_field_is_no_challenge() -> None:
     assert parse_challenges([""]) == []
 
 
-@settings(deadline=None)
 @given(st.lists(st.text() | st.text('Bearer realm="\\,= '), max_size=3))
 def test_any_text_is_read_as_far_as_it_goes(headers: list[str]) -> None:
     for challenge in parse_challenges(headers):
@@ -90,7 +89,6 @@ def test_any_text_is_read_as_far_as_it_goes(headers: list[str]) -> None:
         assert all(name == name.lower() for name in challenge.parameters)
 
 
-@settings(deadline=None)
 @given(st.dictionaries(st.from_regex(r"[a-z]{1,8}", fullmatch=True), st.text(), min_size=1))
 def test_quoted_values_read_back_as_they_are(parameters: dict[str, str]) -> None:
     quoted = {

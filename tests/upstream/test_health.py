@@ -13,20 +13,9 @@ from depproxy.errors import (
     UpstreamUnreachable,
 )
 from depproxy.upstream.health import Health, RateLimit
+from tests.clock import Clock
 
 DOWN = UpstreamUnreachable("u", "down")
-
-
-class Clock:
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from contextlib import suppress
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tornado.httputil import HTTPHeaders
 
@@ -47,7 +47,6 @@ def test_what_is_no_absolute_http_url_has_no_origin(url: str) -> None:
         Origin.of(url)
 
 
-@settings(deadline=None)
 @given(st.text() | st.text("https://:@[].?#09az%").map("https://{}".format))
 def test_any_text_has_an_origin_or_none(url: str) -> None:
     with suppress(ValueError):
@@ -91,7 +90,6 @@ def test_a_length_that_is_not_told_is_unknown() -> None:
     assert Head(200, HTTPHeaders()).length is None
 
 
-@settings(deadline=None)
 @given(st.lists(st.binary(max_size=20)), st.integers(0, 60))
 def test_a_buffer_keeps_what_came_first_and_says_when_it_is_full(
     pieces: list[bytes], limit: int

@@ -4,32 +4,13 @@ import json
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from depproxy.upstream.tokens import Token, TokenJar, TokenKey
+from tests.clock import Clock
 
 KEY = TokenKey(None, "https://auth.example.org/token", "registry", "repository:a:pull")
-
-
-class Clock:
-    """Monotonic seconds that pass when told to."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def jar(clock: Clock) -> TokenJar:
-    return TokenJar(clock)
 
 
 def answer(**fields: object) -> bytes:
@@ -75,7 +56,6 @@ def test_an_answer_without_a_token_that_fits_a_header_is_none(jar: TokenJar, bod
         jar.read(body)
 
 
-@settings(deadline=None)
 @given(st.binary() | st.dictionaries(st.just("token"), st.text()).map(lambda d: answer(**d)))
 def test_any_bytes_hold_a_token_or_none(body: bytes) -> None:
     try:

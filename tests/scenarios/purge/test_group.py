@@ -11,8 +11,8 @@ from depproxy.oci.digest import Digest
 from tests.fakes import behaviours
 from tests.fakes.behaviours import Gate
 from tests.fakes.registry import FakeRegistry
+from tests.pulling import pull_as_docker
 from tests.running import PREFIX, RunningServer, Start
-from tests.scenarios.test_pull import pull_as_docker
 
 
 def test_a_purge_tells_what_went_and_leaves_nothing(server: RunningServer, hello: Image) -> None:

@@ -1,98 +1,31 @@
-"""``/jwt/auth`` and ``/v2/``, as docker, podman and containerd ask them."""
+"""``/jwt/auth``: who gets a token, and for what."""
 
 import calendar
-import http.client
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
-from urllib.parse import quote, urlencode
 
-import jwt
 import pytest
 
 from depproxy.demo.image import Image
 from tests.fakes.registry import FakeRegistry
-from tests.running import PREFIX, Reply, RunningServer, Start
-from tests.signing_in import basic, bearer, send, token_for, token_path, write_users
-
-PRIVATE = "mygroup/dependency_proxy/containers/hello"
-PUBLIC = "other/dependency_proxy/containers/hello"
-MIRRORED = "library/hello"
-
-PASSWORDS = {"reader": "secret-of-reader", "stranger": "secret-of-stranger"}
-READER = basic("reader", PASSWORDS["reader"])
-WRONG = basic("reader", "wrong-secret")
-NO_PASSWORD: dict[str, str] = {}
-
-REALM = 'Bearer realm="http://localhost:8080/jwt/auth",service="dependency_proxy"'
-
-
-@pytest.fixture
-def users_file(tmp_path: Path) -> Path:
-    file = tmp_path / "htpasswd"
-    write_users(file, PASSWORDS)
-    return file
-
-
-StartWithUsers = Callable[..., RunningServer]
-
-
-@pytest.fixture
-def start_with_users(start: Start, users_file: Path) -> StartWithUsers:
-    """``mygroup`` is private, ``other`` is not."""
-
-    def start_one(mirror: str = "null", auth: str = "", readers: str = "reader") -> RunningServer:
-        return start(
-            group=f"visibility: private\nreaders: [{readers}]",
-            more=f"auth: {{users_file: {users_file}{auth}}}\nmirror: {{group: {mirror}}}\n",
-        )
-
-    return start_one
-
-
-@pytest.fixture
-def guarded(start_with_users: StartWithUsers, hello: Image) -> RunningServer:
-    return start_with_users()
-
-
-def pull(name: str) -> str:
-    return f"repository:{name}:pull"
-
-
-def post(
-    server: RunningServer, fields: list[tuple[str, str]], headers: dict[str, str] | None = None
-) -> Reply:
-    kind = {"Content-Type": "application/x-www-form-urlencoded"}
-    return send(server, "/jwt/auth", "POST", kind | (headers or {}), urlencode(fields).encode())
-
-
-def sign_in_form(user: str, password: str, *scopes: str) -> list[tuple[str, str]]:
-    """What containerd posts."""
-    return [
-        ("grant_type", "password"),
-        ("service", "dependency_proxy"),
-        ("client_id", "containerd-client"),
-        *(("scope", scope) for scope in scopes),
-        ("username", user),
-        ("password", password),
-    ]
-
-
-def claims(reply: Reply) -> dict[str, Any]:
-    """What is in a token that was given."""
-    assert reply.status == 200
-    found: dict[str, Any] = jwt.decode(reply.json["token"], options={"verify_signature": False})
-    return found
-
-
-def granted(reply: Reply) -> list[str]:
-    """The names that a token is good for; only ever to pull."""
-    access = claims(reply)["access"]
-    for entry in access:
-        assert (entry["type"], entry["actions"]) == ("repository", ["pull"])
-    return [entry["name"] for entry in access]
-
+from tests.running import PREFIX, RunningServer
+from tests.scenarios.tokens.clients import (
+    MIRRORED,
+    NO_PASSWORD,
+    PASSWORDS,
+    PRIVATE,
+    PUBLIC,
+    READER,
+    WRONG,
+    StartWithUsers,
+    assert_no_token,
+    claims,
+    granted,
+    post,
+    pull,
+    sign_in_form,
+)
+from tests.signing_in import basic, bearer, send, token_for, token_path
 
 # -- scopes --------------------------------------------------------------------------------------
 
@@ -246,13 +179,6 @@ def test_a_wrong_password_gets_no_token(
     assert_no_token(reply)
 
 
-def assert_no_token(reply: Reply) -> None:
-    assert (reply.status, reply.error) == (401, "UNAUTHORIZED")
-    assert reply.headers["WWW-Authenticate"] == 'Basic realm="depproxy"'
-    assert reply.headers["Content-Type"] == "application/json"
-    assert set(reply.json) == {"errors"}
-
-
 @pytest.mark.parametrize(
     "value",
     [
@@ -315,255 +241,6 @@ def test_an_oversized_form_is_refused(guarded: RunningServer, size: int) -> None
 def test_tokens_are_got_and_posted_for(guarded: RunningServer, method: str) -> None:
     reply = guarded.ask("/jwt/auth", method)
     assert (reply.status, reply.headers["Allow"]) == (405, "GET, POST")
-
-
-# -- the mirror ----------------------------------------------------------------------------------
-
-HUB = basic("me-at-docker-hub", "secret-of-docker-hub")
-"""What dockerd sends to its mirrors."""
-
-
-def test_a_public_mirror_looks_at_no_password(
-    start_with_users: StartWithUsers, hello: Image, caplog: pytest.LogCaptureFixture
-) -> None:
-    server = start_with_users(mirror="other")
-    scopes = [pull(MIRRORED), f"{pull('library/alpine')} {pull('me/app')}"]
-    for _ in range(8):  # more than an address may be wrong for nothing
-        for headers in (HUB, WRONG, {"Authorization": "Basic !"}, READER):
-            reply = server.ask(token_path(*scopes), "GET", headers)
-            assert claims(reply)["sub"] == ""
-            assert granted(reply) == [MIRRORED, "library/alpine", "me/app"]
-    reply = post(server, sign_in_form("me-at-docker-hub", "secret-of-docker-hub", *scopes))
-    assert claims(reply)["sub"] == ""
-    assert "wrong" not in caplog.text
-    assert "docker-hub" not in caplog.text
-    path = f"/v2/{MIRRORED}/manifests/latest"
-    assert server.ask(path, "GET", bearer(reply.json["token"])).status == 200
-    assert server.ask(path, "GET", HUB).status == 200
-
-
-@pytest.mark.parametrize(
-    ("mirror", "scopes"),
-    [
-        ("mygroup", [pull(MIRRORED)]),
-        ("null", [pull(MIRRORED)]),
-        ("other", []),
-        ("other", [pull(MIRRORED), pull(PUBLIC)]),
-        ("other", [f"{pull(MIRRORED)} {pull(PRIVATE)}"]),
-        ("other", [pull(MIRRORED), "registry:catalog:*"]),
-        ("other", [pull(MIRRORED), f"repository:{MIRRORED}:push"]),
-        ("other", [pull(MIRRORED), pull("Wrong")]),
-        ("other", [pull(PUBLIC)]),
-    ],
-)
-def test_every_other_request_has_its_password_checked(
-    start_with_users: StartWithUsers, mirror: str, scopes: list[str]
-) -> None:
-    server = start_with_users(mirror=mirror)
-    assert_no_token(server.ask(token_path(*scopes), "GET", HUB))
-    assert_no_token(post(server, sign_in_form("me-at-docker-hub", "secret", *scopes)))
-    assert claims(server.ask(token_path(*scopes), "GET", READER))["sub"] == "reader"
-
-
-def test_a_private_mirror_is_for_its_readers(
-    start_with_users: StartWithUsers, hello: Image
-) -> None:
-    server = start_with_users(mirror="mygroup")
-    path = f"/v2/{MIRRORED}/manifests/latest"
-    reply = server.ask(path)
-    assert reply.status == 401
-    assert reply.headers["WWW-Authenticate"] == f'{REALM},scope="{pull(MIRRORED)}"'
-    token = token_for(server, MIRRORED, headers=READER)
-    assert server.ask(path, "GET", bearer(token)).status == 200
-    assert server.ask(path, "GET", bearer(token_for(server, MIRRORED))).status == 401
-    for_group = bearer(token_for(server, PRIVATE, headers=READER))
-    assert (
-        'error="insufficient_scope"'
-        in server.ask(path, "GET", for_group).headers["WWW-Authenticate"]
-    )
-    stranger = server.ask(path, "GET", basic("stranger", PASSWORDS["stranger"]))
-    assert (stranger.status, stranger.error) == (404, "NAME_UNKNOWN")
-    assert "''" not in stranger.message
-
-
-def test_without_a_mirror_its_paths_are_unknown_to_everybody(guarded: RunningServer) -> None:
-    for headers in (NO_PASSWORD, READER, WRONG, bearer("x.y.z")):
-        reply = guarded.ask(f"/v2/{MIRRORED}/manifests/latest", "GET", headers)
-        assert (reply.status, reply.error) == (404, "NAME_UNKNOWN")
-
-
-# -- /v2/ ----------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("path", ["/v2/", "/v2"])
-def test_the_root_tells_who_asks_how_to_get_a_token(guarded: RunningServer, path: str) -> None:
-    admin = {"PRIVATE-TOKEN": (guarded.data / "admin_token").read_text().strip()}
-    for headers in (NO_PASSWORD, WRONG, {"Authorization": "Digest x"}, admin):
-        reply = guarded.ask(path, "GET", headers)
-        assert (reply.status, reply.error) == (401, "UNAUTHORIZED")
-        assert reply.headers["WWW-Authenticate"] == REALM
-
-
-def test_the_root_is_open_to_who_has_a_token_or_a_password(guarded: RunningServer) -> None:
-    tokens = [token_for(guarded), token_for(guarded, PRIVATE), token_for(guarded, headers=READER)]
-    for headers in (READER, *map(bearer, tokens)):
-        assert guarded.ask("/v2/", "GET", headers).json == {}
-
-
-@pytest.mark.parametrize("token", ["", "x", "a.b.c", "é", "eyJhbGciOiJub25lIn0.e30."])
-def test_a_bad_token_is_said_to_be_bad(guarded: RunningServer, token: str) -> None:
-    for path in ("/v2/", f"{PREFIX}/hello/manifests/latest"):
-        reply = guarded.ask(
-            path, "GET", {"Authorization": f"Bearer {token}".encode().decode("latin-1")}
-        )
-        assert reply.status == 401
-        assert reply.headers["WWW-Authenticate"].endswith(',error="invalid_token"')
-
-
-def test_a_token_that_is_nested_deeply_is_a_bad_one(guarded: RunningServer) -> None:
-    """Its head is read before its signature is checked."""
-    token = jwt.utils.base64url_encode(b"[" * 20_000).decode() + ".e30.e30"
-    reply = guarded.ask("/v2/", "GET", bearer(token))
-    assert (reply.status, reply.error) == (401, "UNAUTHORIZED")
-
-
-@pytest.mark.parametrize(
-    "after",
-    [{**PASSWORDS, "reader": "another"}, {"stranger": PASSWORDS["stranger"]}, {}],
-    ids=["another password", "removed", "nobody left"],
-)
-def test_a_token_ends_with_the_password_that_it_rests_on(
-    guarded: RunningServer, users_file: Path, after: dict[str, str]
-) -> None:
-    token = bearer(token_for(guarded, PRIVATE, headers=READER))
-    path = f"/v2/{PRIVATE}/manifests/latest"
-    for headers in (token, READER):
-        assert guarded.ask(path, "GET", headers).status == 200
-    write_users(users_file, after)
-    for asked in ("/v2/", path):
-        for headers in (token, READER):
-            assert guarded.ask(asked, "GET", headers).status == 401
-    assert_no_token(guarded.ask(token_path(), "GET", READER))
-
-
-def test_a_new_user_counts_at_once(guarded: RunningServer, users_file: Path) -> None:
-    newcomer = basic("newcomer", "secret")
-    assert_no_token(guarded.ask(token_path(), "GET", newcomer))
-    write_users(users_file, {**PASSWORDS, "newcomer": "secret"})
-    assert guarded.ask("/v2/", "GET", newcomer).status == 200
-
-
-def test_a_users_file_that_is_gone_leaves_the_users_as_they_were(
-    guarded: RunningServer, users_file: Path
-) -> None:
-    users_file.unlink()
-    assert guarded.ask("/v2/", "GET", READER).status == 200
-    write_users(users_file, {"stranger": PASSWORDS["stranger"]})
-    assert guarded.ask("/v2/", "GET", READER).status == 401
-
-
-def test_a_token_outlives_the_server(start_with_users: StartWithUsers, hello: Image) -> None:
-    first = start_with_users()
-    token = bearer(token_for(first, PRIVATE, headers=READER))
-    first.stop()
-    assert start_with_users().ask(f"/v2/{PRIVATE}/manifests/latest", "GET", token).status == 200
-
-
-def test_a_token_ends_with_the_right_that_it_was_given_for(
-    start_with_users: StartWithUsers, hello: Image
-) -> None:
-    first = start_with_users()
-    token = bearer(token_for(first, PRIVATE, headers=READER))
-    first.stop()
-    second = start_with_users(readers="stranger")
-    assert second.ask(f"/v2/{PRIVATE}/manifests/latest", "GET", token).status == 404
-
-
-# -- HTTP ----------------------------------------------------------------------------------------
-
-
-def test_a_connection_survives_a_401(guarded: RunningServer) -> None:
-    connection = http.client.HTTPConnection("127.0.0.1", guarded.port)
-    connection.connect()
-    socket = connection.sock
-    for path, headers, status in [
-        ("/v2/", NO_PASSWORD, 401),
-        (f"/v2/{PRIVATE}/manifests/latest", NO_PASSWORD, 401),
-        (f"/v2/{PRIVATE}/blobs/sha256:{'0' * 64}", WRONG, 401),
-        (f"/v2/{PRIVATE}/tags/list", bearer("x.y.z"), 401),
-        ("/api/v4/groups/mygroup/dependency_proxy", NO_PASSWORD, 401),
-        (token_path(), WRONG, 401),
-        (token_path(), READER, 200),
-        ("/v2/", READER, 200),
-    ]:
-        connection.request("GET", path, headers=headers)
-        with connection.getresponse() as reply:
-            reply.read()
-            assert (reply.status, reply.headers["Connection"]) == (status, None)
-        assert connection.sock is socket
-    connection.close()
-
-
-@pytest.mark.parametrize("headers", [NO_PASSWORD, WRONG, READER, bearer("x.y.z")])
-@pytest.mark.parametrize(
-    "path",
-    [
-        "/v2/",
-        f"/v2/{PRIVATE}/manifests/latest",
-        f"/v2/{PRIVATE}/blobs/sha256:{'0' * 64}",
-        "/v2/nobody/dependency_proxy/containers/hello/manifests/latest",
-        "/api/v4/groups/mygroup/dependency_proxy",
-        "/api/v4/groups/nobody/dependency_proxy",
-    ],
-)
-def test_head_and_get_agree(guarded: RunningServer, path: str, headers: dict[str, str]) -> None:
-    get, head = (guarded.ask(path, method, headers) for method in ("GET", "HEAD"))
-    assert head.status == get.status
-    for name in ("WWW-Authenticate", "Content-Type", "Docker-Distribution-Api-Version"):
-        if "blobs" not in path or get.status == 401:
-            assert head.headers[name] == get.headers[name]
-
-
-@pytest.mark.parametrize("mirror", ["null", "mygroup"])
-@pytest.mark.parametrize(
-    "odd",
-    [
-        'a"',
-        'a",error="x',
-        "a\r\nX-Injected: yes",
-        "a\nb",
-        "a b",
-        "a,b",
-        "a\\",
-        "é",
-        "a\0",
-        "a;b",
-        "A",
-    ],
-)
-def test_a_name_puts_nothing_into_the_challenge(
-    start_with_users: StartWithUsers, mirror: str, odd: str
-) -> None:
-    server = start_with_users(mirror=mirror)
-    name = quote(odd)
-    for path in (
-        f"{PREFIX}/{name}/manifests/latest",
-        f"{PREFIX}/{name}/blobs/sha256:{'0' * 64}",
-        f"{PREFIX}/{name}/tags/list",
-        f"{PREFIX}/{name}/referrers/sha256:{'0' * 64}",
-        f"/v2/{name}/dependency_proxy/containers/hello/manifests/latest",
-        f"/v2/{name}/manifests/latest",
-    ):
-        reply = server.ask(path)
-        assert reply.status in (400, 404), path
-        assert "WWW-Authenticate" not in reply.headers
-        assert "X-Injected" not in reply.headers
-
-
-def test_the_realm_is_never_what_the_request_says(guarded: RunningServer) -> None:
-    host = "evil.example.org"
-    headers = {"Host": host, "X-Forwarded-Host": host, "X-Forwarded-Proto": "https"}
-    assert guarded.ask("/v2/", "GET", headers).headers["WWW-Authenticate"] == REALM
 
 
 # -- secrets -------------------------------------------------------------------------------------

@@ -1,0 +1,143 @@
+"""Clients that are idle, that send too slowly, or too much."""
+
+import contextlib
+import itertools
+import json
+import random
+import resource
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+
+from depproxy.demo.image import Image
+from depproxy.oci.digest import Digest
+from tests.running import PREFIX, RunningServer
+from tests.scenarios.hostile.wire import MIB, Wire, get, judge
+from tests.waiting import wait_for
+
+SEED = 20
+
+
+@contextmanager
+def descriptors(count: int) -> Iterator[None]:
+    """Leave to open so many files."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = max(soft, count)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, max(hard, wanted)))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_thousands_of_idle_connections_keep_nobody_waiting(
+    server: RunningServer, hello: Image
+) -> None:
+    with descriptors(5000), ExitStack() as stack:
+        idle = []
+        for number in range(2000):
+            wire = stack.enter_context(Wire(server.port))
+            if number % 20 == 0:
+                wire.send(get("/v2/"))
+                assert wire.answer().status == 200
+            idle.append(wire)
+        with Wire(server.port) as busy:
+            busy.send(get(f"{PREFIX}/hello/manifests/latest"))
+            answer = busy.answer()
+            assert (answer.status, Digest.of(answer.body)) == (200, hello.index)
+        for wire in random.Random(SEED).sample(idle, 50):
+            wire.send(get("/v2/"))
+            assert wire.answer().status == 200
+
+
+def resident() -> int:
+    """Bytes of memory that this process, with the server in it, has."""
+    pages = Path("/proc/self/statm").read_text().split()[1]
+    return int(pages) * resource.getpagesize()
+
+
+@pytest.mark.parametrize("framing", ["length", "chunks"])
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("PUT", f"{PREFIX}/hello/manifests/latest"), ("POST", f"{PREFIX}/hello/blobs/uploads/")],
+)
+def test_a_large_body_is_refused_and_not_kept(
+    server: RunningServer, framing: str, method: str, path: str
+) -> None:
+    piece = bytes(65536)
+    pieces = 64 * MIB // len(piece)
+    length, chunk = f"Content-Length: {pieces * len(piece)}", piece
+    if framing == "chunks":
+        length, chunk = "Transfer-Encoding: chunked", b"10000\r\n" + piece + b"\r\n"
+    head = f"{method} {path} HTTP/1.1\r\nHost: x\r\n{length}\r\n\r\n"
+    peak = before = resident()
+    with Wire(server.port) as wire:
+        wire.send(head.encode())
+        with contextlib.suppress(ConnectionError):  # the server need not take all of it
+            for _ in range(pieces):
+                wire.send(chunk)
+                peak = max(peak, resident())
+        answer = wire.answer()
+    assert (answer.status, answer.fields["allow"]) == (405, "GET, HEAD")
+    judge(answer, method, path)
+    assert json.loads(answer.body)["errors"][0]["code"] == "UNSUPPORTED"
+    assert peak - before < 16 * MIB
+
+
+def test_half_sent_requests_keep_nobody_waiting(server: RunningServer, hello: Image) -> None:
+    request = get(f"{PREFIX}/hello/manifests/latest", "Content-Length: 5") + b"hello"
+    with ExitStack() as stack:
+        slow = [stack.enter_context(Wire(server.port)) for _ in range(1, len(request))]
+        for cut, wire in enumerate(slow, start=1):
+            wire.send(request[:cut])
+        with Wire(server.port) as wire:
+            wire.send(request)
+            assert wire.answer().status == 200
+        for cut, wire in enumerate(slow, start=1):
+            for byte in itertools.islice(request, cut, cut + 3):
+                wire.send(bytes([byte]))
+            wire.send(request[cut + 3 :])
+            assert Digest.of(wire.answer().body) == hello.index
+
+
+def test_half_sent_heads_hold_up_no_shutdown(server: RunningServer) -> None:
+    with ExitStack() as stack:
+        for _ in range(10):
+            stack.enter_context(Wire(server.port)).send(b"GET /v2/ HTTP/1.1\r\nHost")
+        assert stops(server)
+
+
+@pytest.mark.parametrize(("method", "path"), [("DELETE", "/v2/"), ("GET", "/v2/x"), ("GET", "/x")])
+def test_a_refusal_that_closes_the_connection_says_so(
+    server: RunningServer, method: str, path: str
+) -> None:
+    with Wire(server.port) as wire:
+        wire.send(f"{method} {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode() + get("/v2/"))
+        if wire.answer().fields.get("connection") != "close":
+            assert wire.answer().status == 200
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT"])
+def test_who_left_in_the_middle_of_a_body_holds_up_no_shutdown(
+    server: RunningServer, method: str
+) -> None:
+    head = f"{method} {PREFIX}/hello/manifests/latest HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n"
+    with Wire(server.port) as wire:
+        wire.send(head.encode() + b"\r\nhalf")
+        if method == "GET":
+            wait_for(lambda: server.running_requests == 1)
+        else:
+            assert wire.answer(method).status == 405
+    wait_for(lambda: server.running_requests == 0)
+    assert stops(server)
+
+
+def stops(server: RunningServer) -> bool:
+    """Whether a server ends well before it would give up on those who are left."""
+    stopping = threading.Thread(target=server.stop)
+    stopping.start()
+    stopping.join(server.config.shutdown_timeout / 2)
+    return not stopping.is_alive()

@@ -1,0 +1,18 @@
+"""How long a test waits for what happens beside it."""
+
+import time
+from collections.abc import Callable
+
+PATIENCE = 60.0
+"""Seconds after which what has not happened never will, on a busy machine too."""
+
+CHANCE = 0.5
+"""Seconds that others get in the middle of something; it is right that they wait longer for it."""
+
+
+def wait_for(what: Callable[[], bool]) -> None:
+    """Wait until it is so; a test fails where that never comes."""
+    deadline = time.monotonic() + PATIENCE
+    while not what():
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
