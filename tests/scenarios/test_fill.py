@@ -15,11 +15,9 @@ from tests.fakes import behaviours
 from tests.fakes.behaviours import Gate
 from tests.fakes.registry import FakeRegistry
 from tests.running import PREFIX, RunningServer, Start
+from tests.waiting import wait_for
 
 MIB = 1024 * 1024
-
-PATIENCE = 15.0
-"""Seconds in which what is bound to happen has happened."""
 
 
 @pytest.fixture
@@ -107,10 +105,7 @@ def test_who_leaves_while_the_upstream_is_silent_is_not_waited_for(
     with server.open(f"{PREFIX}/hello/blobs/{Digest.of(layer)}") as response:
         assert response.read(1000) == layer[:1000]
         assert server.running_requests == 1
-    deadline = time.monotonic() + PATIENCE
-    while server.running_requests:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    wait_for(lambda: not server.running_requests)
     gate.open()
     assert server.blob("hello", Digest.of(layer)).body == layer
     assert len(registry.asked("GET")) == 1
