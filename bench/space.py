@@ -13,6 +13,7 @@ import json
 import os
 import re
 import statistics
+import subprocess
 import tempfile
 import threading
 import time
@@ -43,7 +44,13 @@ def main() -> None:
         folder = Path(name)
         size = make_tree(folder / "data/groups/mygroup/-", options.images)
         print(f"{options.images * 10} blobs of {options.images} images\n")
-        rows = [*_count_and_ask(folder), *_tidy(folder, size), *_purge(folder)]
+        tree = folder / "data/groups/mygroup/-"
+        rows = [
+            ("disk for pointers and their folders", f"{_taken(tree / 'manifests') / 10**6:.1f} MB"),
+            *_count_and_ask(folder),
+            *_tidy(folder, size),
+            *_purge(folder),
+        ]
     width = max(len(row[0]) for row in rows)
     for what, value in rows:
         print(f"| {what:{width}} | {value} |")
@@ -82,6 +89,18 @@ def _blob(tree: Path, data: bytes) -> tuple[Digest, int]:
 def _write(path: Path, data: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(data)
+
+
+def _taken(folder: Path) -> int:
+    """Bytes of the blocks that a folder has, with all that is in it."""
+    return 512 * sum(path.stat().st_blocks for path in (folder, *folder.rglob("*")))
+
+
+def _memory(process: subprocess.Popen[bytes], field: str = "VmRSS") -> str:
+    """What a program has now; with ``VmHWM`` the most that it has had."""
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    [amount] = re.findall(rf"^{field}:\s+(\d+) kB$", status, re.MULTILINE)
+    return f"{int(amount) / 1024:.1f} MiB"
 
 
 class Probe:
@@ -157,12 +176,14 @@ def _is_exact(proxy: Depproxy) -> bool:
 def _count_and_ask(folder: Path) -> Iterator[tuple[str, str]]:
     proxy = Depproxy(folder, "http://127.0.0.1:9")
     began = time.perf_counter()
-    with proxy.serving():
+    with proxy.serving() as process:
         yield "start, to the first answer", f"{time.perf_counter() - began:.2f} s"
+        yield "memory then", _memory(process)
         with Probe(proxy).probing() as counting:
             _wait(lambda: _is_exact(proxy))
         yield "start, to the first exact count", f"{time.perf_counter() - began:.1f} s"
         yield "other requests while it counts", str(counting)
+        yield "memory when it has counted", _memory(process)
         with Probe(proxy).probing() as quiet:
             time.sleep(QUIET)
         yield "other requests, nothing else going on", str(quiet)
@@ -175,6 +196,7 @@ def _count_and_ask(folder: Path) -> Iterator[tuple[str, str]]:
         with Probe(proxy).probing() as listing:
             _timed(lambda: _api(proxy, "/manifests?sort=-last_pulled"), 10)
         yield "other requests while lists are made", str(listing)
+        yield "memory, the most so far", _memory(process, "VmHWM")
         numbers = iter(range(1, 100))
         yield (
             "purge of one image, to the answer",
@@ -191,14 +213,16 @@ def _tidy(folder: Path, size: int) -> Iterator[tuple[str, str]]:
             group=f"max_size: {limit}B",
             more="housekeeping: {interval: 20s, grace: 0s}\n",
         )
-        with proxy.serving():
+        with proxy.serving() as process:
             _wait(lambda proxy=proxy: _is_exact(proxy))  # type: ignore[misc]
             with Probe(proxy).probing() as probe:
                 _wait(lambda proxy=proxy: "housekeeping took" in proxy.log.read_text())  # type: ignore[misc]
+            memory = _memory(process, "VmHWM")
             [took] = re.findall(r"housekeeping took ([0-9.]+) s", proxy.log.read_text())[-1:]
         proxy.log.unlink()
         yield f"housekeeping, {what}", f"{took} s"
         yield f"other requests in those {took} s and before", str(probe)
+        yield "memory, the most since the start", memory
 
 
 def _purge(folder: Path) -> Iterator[tuple[str, str]]:
