@@ -108,9 +108,10 @@ class Page:
         )
         return "\n".join(self._prose[at + 1 : end])
 
-    def table(self, heading: str, first: str) -> Table:
-        """The table below a heading whose first column has this name."""
-        [found] = [t for t in self.tables if t.heading == heading and t.header[0] == first]
+    def table(self, heading: str, *begin: str) -> Table:
+        """The table below a heading whose first columns have these names."""
+        here = [table for table in self.tables if table.heading == heading]
+        [found] = [table for table in here if table.header[: len(begin)] == begin]
         return found
 
 
