@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.tables import assert_documented
+
 ROOT = Path(__file__).parents[1]
 HOUSE = "depproxy"
 
@@ -162,6 +164,15 @@ def pure_files() -> Iterator[tuple[str, set[str]]]:
 
 def test_every_file_belongs_to_a_room_of_the_table() -> None:
     assert {room_of_file(name) for name in NAMES} == set(ARROWS)
+
+
+def test_the_documentation_has_the_same_arrows() -> None:
+    rows = [
+        (f"`{room}`", ", ".join(sorted(targets - {HOUSE})) or "nothing of ours")
+        for room, targets in ARROWS.items()
+        if room not in (HOUSE, "server", "__main__")
+    ]
+    assert_documented("architecture.md", "arrows", ("room", "may use"), rows)
 
 
 def test_every_file_that_the_tables_name_exists() -> None:
