@@ -106,3 +106,14 @@ def log_has_no_errors(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     yield
     errors = [r.getMessage() for r in caplog.get_records("call") if r.levelno >= logging.ERROR]
     assert not errors
+
+
+@pytest.fixture(autouse=True)
+def logging_as_before(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """Whoever sets up the log of the program in this process has it for one test only."""
+    loggers = [logging.getLogger(), logging.getLogger("tornado.curl_httpclient")]
+    before = [(logger, logger.handlers[:], logger.level) for logger in loggers]
+    yield
+    for logger, handlers, level in before:
+        logger.handlers[:] = handlers
+        logger.setLevel(level)
