@@ -8,6 +8,7 @@ import socket
 import ssl
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -211,6 +212,20 @@ class DockerRegistry:
             pass
 
 
+@contextmanager
+def short_folder() -> Iterator[Path]:
+    """A folder with a short name: the path of a socket has 107 bytes at most, and the folder of a
+    test leaves few of them. Whatever is still mounted in it in the end goes."""
+    with tempfile.TemporaryDirectory(prefix="tests-") as name:
+        try:
+            yield Path(name)
+        finally:
+            mounts = Path("/proc/self/mounts").read_text().splitlines()
+            for point in reversed([mount.split()[1] for mount in mounts]):
+                if point.startswith(f"{name}/"):
+                    run("umount", "--lazy", point)
+
+
 class Docker:
     """A dockerd of the tests' own, and the client that talks to it."""
 
@@ -224,13 +239,15 @@ class Docker:
     def serving(self) -> Iterator["Docker"]:
         command = ["dockerd", "--storage-driver", "vfs", "--iptables=false", "--bridge=none"]
         command += ["--host", self._socket, "--pidfile", str(self._folder / "docker.pid")]
-        command += ["--data-root", str(self._folder / "root")]
-        command += ["--exec-root", str(self._folder / "exec")]
         if self._mirror:
             command += ["--registry-mirror", self._mirror]
-        with running(command, self.log) as process:
-            wait_until(lambda: self.run("version", check=False).returncode == 0, process, self.log)
-            yield self
+        with short_folder() as folder:
+            command += ["--data-root", str(folder / "root"), "--exec-root", str(folder / "exec")]
+            with running(command, self.log) as process:
+                wait_until(
+                    lambda: self.run("version", check=False).returncode == 0, process, self.log
+                )
+                yield self
 
     def run(
         self, *arguments: str, check: bool = True, stdin: str = "", config: Path | None = None
