@@ -234,7 +234,7 @@ def test_a_file_of_two_groups_goes_from_both(
     new: Digest,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    shared = add_blob(registry, 1)
+    shared = add_blob(registry, 1, 2 * MIB)  # enough, before the new one is reserved and after
     for group in ("mygroup", "other"):
         assert blob(small, group, shared).status == 200
     assert file_of(small, "mygroup", shared).samefile(file_of(small, "other", shared))
