@@ -106,7 +106,7 @@ def test_idle_connections_are_closed_at_once(proxy: Depproxy) -> None:
         process.send_signal(signal.SIGTERM)
         assert connection.sock.recv(1) == b""
         assert process.wait() == 0
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 30
     connection.close()
 
 
