@@ -34,7 +34,8 @@ def add_blob(registry: FakeRegistry, number: int, size: int = MIB) -> Digest:
 
 def put(server: RunningServer, registry: FakeRegistry, count: int, group: str) -> list[Digest]:
     """Blobs of 1 MiB that a group has, from the least recently pulled on."""
-    digests = [add_blob(registry, hash(group) % 1000 + number) for number in range(count)]
+    first = {"mygroup": 1000, "other": 2000}[group]
+    digests = [add_blob(registry, first + number) for number in range(count)]
     for digest in digests:
         assert blob(server, group, digest).status == 200
     rest(server)
@@ -233,7 +234,7 @@ def test_a_file_of_two_groups_goes_from_both(
     new: Digest,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    shared = add_blob(registry, 1)
+    shared = add_blob(registry, 1, 2 * MIB)  # enough, before the new one is reserved and after
     for group in ("mygroup", "other"):
         assert blob(small, group, shared).status == 200
     assert file_of(small, "mygroup", shared).samefile(file_of(small, "other", shared))

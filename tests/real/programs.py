@@ -2,12 +2,14 @@
 
 import contextlib
 import os
+import random
 import shutil
 import signal
 import socket
 import ssl
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -35,8 +37,12 @@ def need(*programs: str, root: bool = False) -> None:
 
 
 def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
+    """Below those that the kernel gives to connections: none of these may take it before the
+    program does that it is meant for."""
+    while True:
+        port = random.SystemRandom().randrange(10_000, 32_768)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 def wait_until(ready: Callable[[], bool], process: "subprocess.Popen[bytes]", log: Path) -> None:
@@ -211,6 +217,20 @@ class DockerRegistry:
             pass
 
 
+@contextmanager
+def short_folder() -> Iterator[Path]:
+    """A folder with a short name: the path of a socket has 107 bytes at most, and the folder of a
+    test leaves few of them. Whatever is still mounted in it in the end goes."""
+    with tempfile.TemporaryDirectory(prefix="tests-") as name:
+        try:
+            yield Path(name)
+        finally:
+            mounts = Path("/proc/self/mounts").read_text().splitlines()
+            for point in reversed([mount.split()[1] for mount in mounts]):
+                if point.startswith(f"{name}/"):
+                    run("umount", "--lazy", point)
+
+
 class Docker:
     """A dockerd of the tests' own, and the client that talks to it."""
 
@@ -224,13 +244,15 @@ class Docker:
     def serving(self) -> Iterator["Docker"]:
         command = ["dockerd", "--storage-driver", "vfs", "--iptables=false", "--bridge=none"]
         command += ["--host", self._socket, "--pidfile", str(self._folder / "docker.pid")]
-        command += ["--data-root", str(self._folder / "root")]
-        command += ["--exec-root", str(self._folder / "exec")]
         if self._mirror:
             command += ["--registry-mirror", self._mirror]
-        with running(command, self.log) as process:
-            wait_until(lambda: self.run("version", check=False).returncode == 0, process, self.log)
-            yield self
+        with short_folder() as folder:
+            command += ["--data-root", str(folder / "root"), "--exec-root", str(folder / "exec")]
+            with running(command, self.log) as process:
+                wait_until(
+                    lambda: self.run("version", check=False).returncode == 0, process, self.log
+                )
+                yield self
 
     def run(
         self, *arguments: str, check: bool = True, stdin: str = "", config: Path | None = None

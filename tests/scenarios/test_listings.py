@@ -90,7 +90,7 @@ def test_the_last_good_list_is_served_while_the_upstream_fails(
 def test_a_failure_is_neither_404_nor_an_empty_list(
     start: Start, registry: FakeRegistry, tagged: list[str]
 ) -> None:
-    server = start(extra="stall_timeout: 200ms")
+    server = start(extra="stall_timeout: 1s")
     for behaviour, status in (
         (behaviours.status(500), 502),
         (behaviours.hang(), 504),

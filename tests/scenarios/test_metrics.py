@@ -17,6 +17,7 @@ from depproxy.serving.sockets import FOR_METRICS, listen
 from tests.fakes import behaviours
 from tests.fakes.registry import FakeRegistry
 from tests.running import PREFIX, RunningServer, Start, write_config
+from tests.waiting import wait_for
 
 Labels = frozenset[tuple[str, str]]
 OPEN_METRICS = "application/openmetrics-text; version=1.0.0"
@@ -66,6 +67,7 @@ def test_a_pull_is_seen_in_all_its_parts(
     registry.needs_token = True
     pull(server, hello)
     pull(server, hello)
+    wait_for(lambda: scrape(server).sum("depproxy_fills_running") == 0)
     seen = scrape(server)
     blobs = len(hello.blobs)
     requests = "depproxy_requests_total"
@@ -77,7 +79,6 @@ def test_a_pull_is_seen_in_all_its_parts(
     assert seen.sum("depproxy_served_bytes_total", group="mygroup") == 2 * size
     assert seen.sum("depproxy_fetched_bytes_total", group="mygroup") == size
     assert seen.sum("depproxy_fills_total", group="mygroup", outcome="stored") == blobs
-    assert seen.sum("depproxy_fills_running") == 0
     revalidations = "depproxy_revalidations_total"
     assert seen.sum(revalidations, group="mygroup", result="changed") == 1
     assert seen.sum(revalidations, group="mygroup", result="confirmed") == 1

@@ -3,9 +3,7 @@
 import base64
 import http.client
 import json
-import logging
 import urllib.parse
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,19 +21,6 @@ UPSTREAMS_PASSWORD = "an-upstreams-password"
 WRONG_PASSWORD = "a-wrong-password"
 SIGNATURE = "X-Amz-Signature-0123"
 HUB_PASSWORD = "somebodys-hub-password"
-
-
-@pytest.fixture
-def root_logger() -> Iterator[logging.Logger]:
-    """Put back as it was."""
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    curl = logging.getLogger("tornado.curl_httpclient")
-    curl_level = curl.level
-    yield root
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    curl.setLevel(curl_level)
 
 
 def basic(user: str, password: str) -> dict[str, str]:
@@ -99,7 +84,6 @@ def test_no_secret_reaches_the_log(
     hello: Image,
     capfd: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
-    root_logger: logging.Logger,
 ) -> None:
     monkeypatch.setattr("depproxy.cache.fill.PAUSES", (0.0, 0.0, 0.0))
     registry.needs_token = True

@@ -138,7 +138,7 @@ def test_a_tag_that_was_only_announced_fails_with_the_upstream(
     [
         behaviours.status(500),
         behaviours.status(503),
-        behaviours.status(429, {"Retry-After": "7"}),
+        behaviours.status(429, {"Retry-After": "1"}),
         behaviours.status(401),
         behaviours.status(403),
         behaviours.reset(),
