@@ -17,6 +17,7 @@ from depproxy.errors import DigestInvalid, NameInvalid, TagInvalid
 from depproxy.handlers.access_log import ADMIN_IN_LOG
 from depproxy.handlers.base import ApiErrors, ProxyHandler
 from depproxy.handlers.identity import presented_password
+from depproxy.handlers.surroundings import has_body
 from depproxy.oci.digest import parse_reference
 from depproxy.oci.names import GroupName
 
@@ -157,7 +158,7 @@ class CacheHandler(ApiHandler):
         found = self.gate.check_purge(GroupName(group), await self.visitor())
         self.access.group = found.name
         query = self.request.query_arguments
-        if self.has_body or set(query) - {"image", "reference"}:
+        if has_body(self.request.headers) or set(query) - {"image", "reference"}:
             raise HTTPError(400, "known are image and reference, in the query")
         if any(len(values) > 1 or not values[0] for values in query.values()):
             raise HTTPError(400, "image and reference have one value each")

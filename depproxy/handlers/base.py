@@ -14,7 +14,7 @@ from depproxy.cache.proxy import DependencyProxy
 from depproxy.handlers.access_log import Access
 from depproxy.handlers.answers import error_headers, explained, oci_envelope, verdict
 from depproxy.handlers.identity import BASIC_CHALLENGE
-from depproxy.handlers.lean import SERVER, Surroundings
+from depproxy.handlers.surroundings import SERVER, Surroundings
 
 _log = logging.getLogger(__name__)
 
@@ -35,14 +35,7 @@ class BaseHandler(RequestHandler):
     @cached_property
     def access(self) -> Access:
         """For the log: whoever learns what was asked for notes it here."""
-        request, ids = self.request, self.surroundings.ids
-        return Access(
-            ids.new(),
-            request.remote_ip or "",
-            request.method or "",
-            request.path,
-            kind=self.kind,
-        )
+        return self.surroundings.begin(self.request, self.kind)
 
     @property
     def surroundings(self) -> Surroundings:
@@ -68,12 +61,6 @@ class BaseHandler(RequestHandler):
 
     def data_received(self, chunk: bytes) -> None:
         """Bodies are dropped as they come: nothing is uploaded here."""
-
-    @property
-    def has_body(self) -> bool:
-        """Whether the request came with one."""
-        headers = self.request.headers
-        return headers.get("Content-Length", "0") != "0" or "Transfer-Encoding" in headers
 
     def set_default_headers(self) -> None:
         self.set_header("Server", SERVER)
