@@ -1,8 +1,8 @@
 """What all handlers share: how a request is read and how an error leaves."""
 
-import http.client
 import json
 import logging
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Any, NoReturn
 
@@ -12,11 +12,17 @@ from tornado.web import HTTPError, RequestHandler, stream_request_body
 from depproxy import errors
 from depproxy.cache.proxy import DependencyProxy
 from depproxy.handlers.access_log import Access
-from depproxy.handlers.answers import error_headers, explained, oci_envelope, verdict
+from depproxy.handlers.answers import error_headers, explained, oci_envelope, reason_of, verdict
 from depproxy.handlers.identity import BASIC_CHALLENGE
 from depproxy.handlers.surroundings import SERVER, Surroundings
 
 _log = logging.getLogger(__name__)
+
+
+def raised(told: Mapping[str, Any]) -> BaseException | None:
+    """What was raised, of what Tornado tells ``send_error`` and ``write_error`` by keywords."""
+    error: BaseException | None = told.get("exc_info", (None, None, None))[1]
+    return error
 
 
 @stream_request_body
@@ -84,14 +90,14 @@ class BaseHandler(RequestHandler):
     def send_error(self, status_code: int = 500, **kwargs: Any) -> None:
         """A domain's error has a status of its own. Once the headers have left, the connection can
         only be cut, so that the client does not take what it has for the whole."""
-        error = kwargs.get("exc_info", (None, None, None))[1]
+        error = raised(kwargs)
         if self._headers_written:
             self.cut()
             return
         super().send_error(verdict(error, status_code).status, **kwargs)
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
-        error = kwargs.get("exc_info", (None, None, None))[1]
+        error = raised(kwargs)
         if not self._has_read_body():
             self.set_header("Connection", "close")  # Tornado closes where a body was not read
         if status_code == 405:
@@ -108,11 +114,12 @@ class BaseHandler(RequestHandler):
     def render_error(self, status: int, code: str, message: str) -> None:
         """Write the body of an error."""
         self.set_header("Content-Type", "text/plain; charset=utf-8")
-        self.finish(f"{status} {http.client.responses.get(status, '')}: {message}\n")
+        self.finish(f"{status} {reason_of(status)}: {message}\n")
 
     def _explained(self, status: int, error: BaseException | None) -> str:
-        if isinstance(error, HTTPError) and error.log_message:
-            return error.log_message
+        said = error.get_message() if isinstance(error, HTTPError) else None
+        if said:
+            return said
         return explained(error, status, self.request.method or "", self.VERBS)
 
     def log_access(self) -> None:
@@ -169,14 +176,14 @@ class ApiErrors(BaseHandler):
         self.finish(json.dumps({"message": f"{status} {reason}", **fields}))
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
-        error = kwargs.get("exc_info", (None, None, None))[1]
+        error = raised(kwargs)
         self._is_about_group = isinstance(error, errors.GroupUnknown)
         super().write_error(status_code, **kwargs)
 
     def render_error(self, status: int, code: str, message: str) -> None:
         what = "Group " if self._is_about_group else ""
         details = {"error": message} if status == 400 else {}
-        self.answer(status, what + http.client.responses.get(status, "Error"), **details)
+        self.answer(status, what + reason_of(status), **details)
 
 
 class UnknownHandler(BaseHandler):
