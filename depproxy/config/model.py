@@ -76,7 +76,7 @@ class GroupConfig:
     credentials: Mapping[str, Credentials] = field(default_factory=_empty)
     revalidate_after: float = 0.0
     stale_for: float | None = None
-    refused_stale_for: float | None = 86400.0
+    refused_stale_for: float = 86400.0
     not_found_ttl: float = 10.0
     expire_after: float | None = None
     max_size: int | None = None
