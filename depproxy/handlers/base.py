@@ -10,8 +10,9 @@ from tornado.iostream import StreamClosedError
 from tornado.web import HTTPError, RequestHandler, stream_request_body
 
 from depproxy import errors
+from depproxy.access.visitor import Visitor
 from depproxy.cache.proxy import DependencyProxy
-from depproxy.handlers.access_log import Access
+from depproxy.handlers.access_log import ADMIN_IN_LOG, Access
 from depproxy.handlers.answers import error_headers, explained, oci_envelope, reason_of, verdict
 from depproxy.handlers.identity import BASIC_CHALLENGE
 from depproxy.handlers.surroundings import SERVER, Surroundings
@@ -42,6 +43,10 @@ class BaseHandler(RequestHandler):
     def access(self) -> Access:
         """For the log: whoever learns what was asked for notes it here."""
         return self.surroundings.begin(self.request, self.kind)
+
+    def note_visitor(self, visitor: Visitor) -> None:
+        """Tell the log who asks."""
+        self.access.user = ADMIN_IN_LOG if visitor.is_admin else visitor.user
 
     @property
     def surroundings(self) -> Surroundings:

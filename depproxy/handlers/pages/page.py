@@ -8,7 +8,6 @@ from tornado.web import HTTPError
 from depproxy.access.visitor import Visitor
 from depproxy.config import GroupConfig
 from depproxy.errors import Unauthenticated
-from depproxy.handlers.access_log import ADMIN_IN_LOG
 from depproxy.handlers.answers import reason_of
 from depproxy.handlers.base import BaseHandler, UnknownHandler, raised
 from depproxy.handlers.forms import FormHandler
@@ -51,7 +50,7 @@ class PageHandler(BaseHandler):
     @cached_property
     def visitor(self) -> Visitor:
         visitor = self.site.reception.visitor(self.session)
-        self.access.user = ADMIN_IN_LOG if visitor.is_admin else visitor.user
+        self.note_visitor(visitor)
         return visitor
 
     @property
