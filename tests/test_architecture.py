@@ -15,7 +15,7 @@ ARROWS: dict[str, set[str]] = {
     "__main__": {"main"},
     "main": {
         *("service", "signals", "serving", "demo", "commands", "access", "logs"),
-        *("config", "errors", HOUSE),
+        *("process", "config", "errors", HOUSE),
     },
     "service": {
         *("composition", "threads", "serving", "notify", "app", "handlers", "access", "store"),
@@ -44,6 +44,7 @@ ARROWS: dict[str, set[str]] = {
     "signals": set(),
     "tallies": set(),
     "threads": set(),
+    "process": set(),
     "logs": set(),
     "errors": set(),
     HOUSE: set(),
