@@ -84,13 +84,15 @@ class BaseHandler(RequestHandler):
         return None
 
     def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
-        """What the domain raises is an answer, not a fault of the program."""
-        if isinstance(value, StreamClosedError):
-            return  # the client left
-        if not isinstance(value, errors.DepproxyError):
-            super().log_exception(typ, value, tb)
-        elif isinstance(value, errors.UpstreamError | errors.StoreError):
-            _log.warning("%s %s: %s", self.request.method, self.request.path, value)
+        """What the domain raises is an answer, not a fault of the program. Tornado would log the
+        query, too, in which clients send what is nobody's business."""
+        request = self.request
+        if isinstance(value, HTTPError | errors.UpstreamError | errors.StoreError):
+            said = value.get_message() if isinstance(value, HTTPError) else value
+            if said:
+                _log.warning("%s %s: %s", request.method, request.path, said)
+        elif not isinstance(value, StreamClosedError | errors.DepproxyError):
+            _log.error("%s %s failed", request.method, request.path, exc_info=(typ, value, tb))
 
     def send_error(self, status_code: int = 500, **kwargs: Any) -> None:
         """A domain's error has a status of its own. Once the headers have left, the connection can
