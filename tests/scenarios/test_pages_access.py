@@ -164,6 +164,16 @@ def test_cookies_are_for_tls_only_where_clients_come_by_it(start: Start, users: 
     assert "; Secure" in begin(Tab(server))
 
 
+def test_cookies_are_for_tls_only_where_a_trusted_proxy_says_that_it_was_used(
+    start: Start, users: Path
+) -> None:
+    server = start(more=f"trusted_proxies: [127.0.0.1]\nauth: {{users_file: {users}}}\n")
+    for scheme, is_secure in (("https", True), ("http", False)):
+        tab = Tab(server)
+        tab.ask(SIGN_IN, X_Forwarded_Proto=scheme)
+        assert ("; Secure" in cookie_of(tab, "depproxy_form")) is is_secure
+
+
 def test_pages_that_need_no_form_set_no_cookie(private: RunningServer) -> None:
     tab = Tab(private)
     tab.ask("/")
