@@ -56,6 +56,7 @@ def test_sighup_reads_the_file_again(proxy: Depproxy) -> None:
         assert get(proxy, path)[0] == 403
         wait_for(proxy.log, '"logger": "depproxy.access"')
     assert process.returncode == 0
+    assert '"message": "stopped"' in proxy.log.read_text()
 
 
 def test_a_wrong_file_is_reported_with_every_problem_and_the_old_one_stays(proxy: Depproxy) -> None:
