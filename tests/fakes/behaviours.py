@@ -14,6 +14,7 @@ __all__ = [
     "chunked",
     "hang",
     "hold",
+    "limiting",
     "raw",
     "redirect",
     "reset",
@@ -120,6 +121,23 @@ def blob_until(
                 assert gate
                 await gate.wait()
                 await exchange.send_body(data[start + count :])
+
+    return behave
+
+
+def limiting(limit: int, remaining: int, window: int = 21_600) -> Behaviour:
+    """What was asked for, and how many requests are left of ``limit`` in ``window`` seconds: Docker
+    Hub's way of counting."""
+
+    async def behave(exchange: Exchange) -> None:
+        found = exchange.registry.content(exchange.seen.path)
+        headers = {
+            "Content-Type": found.media_type,
+            "Docker-Content-Digest": found.digest,
+            "RateLimit-Limit": f"{limit};w={window}",
+            "RateLimit-Remaining": f"{remaining};w={window}",
+        }
+        await exchange.send(200, headers, found.body)
 
     return behave
 

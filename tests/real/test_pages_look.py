@@ -15,7 +15,6 @@ from playwright.sync_api import Browser, Page
 
 from tests.browsing import PAGE
 from tests.fakes import behaviours
-from tests.fakes.behaviours import Exchange
 from tests.fakes.registry import FakeRegistry
 from tests.real import showroom
 from tests.running import RunningServer, write_config
@@ -44,18 +43,6 @@ PATHS = {
 }
 
 
-async def limiting(exchange: Exchange) -> None:
-    """Docker Hub's way of counting."""
-    found = exchange.registry.content(exchange.seen.path)
-    headers = {
-        "Content-Type": found.media_type,
-        "Docker-Content-Digest": found.digest,
-        "RateLimit-Limit": "100;w=21600",
-        "RateLimit-Remaining": "76;w=21600",
-    }
-    await exchange.send(200, headers, found.body)
-
-
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     """Images of all kinds, a month of counts, and a download that stands still."""
@@ -63,7 +50,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     write_users(folder / "users", {"ann": "secret"})
     with FakeRegistry() as registry:
         showroom.stock(registry)
-        registry.misbehave(limiting, ".*/manifests/.*")
+        registry.misbehave(behaviours.limiting(100, 76), ".*/manifests/.*")
         config = write_config(
             folder,
             registry.url,

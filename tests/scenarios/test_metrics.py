@@ -131,14 +131,7 @@ def test_the_rate_limit_is_told_as_the_upstream_told_it(
     server: RunningServer, hello: Image, registry: FakeRegistry
 ) -> None:
     assert scrape(server).sum("depproxy_upstream_rate_limit") == 0
-    _, body = hello.manifests[hello.index]
-    headers = {
-        "RateLimit-Limit": "100;w=21600",
-        "RateLimit-Remaining": "7;w=21600",
-        "Docker-Content-Digest": hello.index,
-        "Content-Type": hello.manifests[hello.index][0],
-    }
-    registry.misbehave(behaviours.status(200, headers, body), ".*/manifests/.*", "HEAD")
+    registry.misbehave(behaviours.limiting(100, 7), ".*/manifests/.*", "HEAD")
     server.manifest("hello", "latest", "HEAD")
     seen = scrape(server)
     assert seen.sum("depproxy_upstream_rate_limit", upstream="docker.io") == 100

@@ -134,18 +134,8 @@ def test_wishes_that_cannot_be_are_left_out(tab: Tab, query: str) -> None:
 def test_upstreams_are_told_with_their_state_and_what_is_left(
     tab: Tab, registry: FakeRegistry, hello: Image
 ) -> None:
-    async def limiting(exchange: behaviours.Exchange) -> None:
-        found = exchange.registry.content(exchange.seen.path)
-        headers = {
-            "Content-Type": found.media_type,
-            "Docker-Content-Digest": found.digest,
-            "RateLimit-Limit": "100;w=21600",
-            "RateLimit-Remaining": "76;w=21600",
-        }
-        await exchange.send(200, headers, found.body)
-
     assert "docker.io reachable It has not told of a rate limit." in seen(tab)
-    registry.misbehave(limiting, ".*/manifests/.*")
+    registry.misbehave(behaviours.limiting(100, 76), ".*/manifests/.*")
     tab.server.manifest("hello", "latest")
     assert "docker.io reachable 76 of 100 requests left, per 6 hours" in seen(tab)
     registry.misbehave(behaviours.status(429))
