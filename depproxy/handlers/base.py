@@ -28,16 +28,14 @@ def raised(told: Mapping[str, Any]) -> BaseException | None:
 
 @stream_request_body
 class BaseHandler(RequestHandler):
-    """Errors leave as plain text; each surface has a renderer of its own."""
+    """Answers are made whole and sent at once. Errors leave as plain text; each surface has a
+    renderer of its own."""
 
     VERBS: tuple[str, ...] = ("GET", "HEAD")
     """What is answered here; everything else is 405 with these in ``Allow``."""
 
     kind = "unknown"
     """What the access log and the metrics call this kind of resource."""
-
-    was_cut = False
-    """Whether the answer could not be completed."""
 
     @cached_property
     def access(self) -> Access:
@@ -95,13 +93,8 @@ class BaseHandler(RequestHandler):
             _log.error("%s %s failed", request.method, request.path, exc_info=(typ, value, tb))
 
     def send_error(self, status_code: int = 500, **kwargs: Any) -> None:
-        """A domain's error has a status of its own. Once the headers have left, the connection can
-        only be cut, so that the client does not take what it has for the whole."""
-        error = raised(kwargs)
-        if self._headers_written:
-            self.cut()
-            return
-        super().send_error(verdict(error, status_code).status, **kwargs)
+        """A domain's error has a status of its own."""
+        super().send_error(verdict(raised(kwargs), status_code).status, **kwargs)
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         error = raised(kwargs)
@@ -132,19 +125,11 @@ class BaseHandler(RequestHandler):
     def log_access(self) -> None:
         """Called once, when the answer has ended."""
         access = self.access
-        access.status, access.cut = self.get_status(), self.was_cut
+        access.status = self.get_status()
         if access.method != "HEAD":
             access.size = int(self._headers.get("Content-Length", 0))
         access.duration = self.request.request_time()
         self.surroundings.note(access)
-
-    def cut(self) -> None:
-        """Close the connection under an answer that cannot be completed."""
-        self._finished = True
-        self.was_cut = True
-        self.request.connection.close()  # type: ignore[union-attr]
-        self.application.log_request(self)
-        self.on_finish()
 
 
 class ProxyHandler(BaseHandler):
