@@ -65,6 +65,7 @@ class AccessLog:
         self._is_due = False
 
     def note(self, access: Access) -> None:
+        """A request has been answered: keep its line until there are more, or it is time."""
         if self._line is None:
             return
         now = self._clock()

@@ -12,6 +12,8 @@ from depproxy import errors
 
 
 class Verdict(NamedTuple):
+    """A status of HTTP, and a code for the OCI envelope."""
+
     status: int
     code: str
 

@@ -132,6 +132,7 @@ class LeanHandler(HTTPMessageDelegate):
         self.sent += len(piece)
 
     def end_body(self) -> None:
+        """The answer is complete; one of unknown length gets its closing chunk."""
         self.connection.finish()
         self._end()
 

@@ -25,6 +25,7 @@ class Dates:
         self._text = ""
 
     def now(self) -> str:
+        """RFC 9110, 5.6.7: ``Sun, 06 Nov 1994 08:49:37 GMT``."""
         second = int(self._clock())
         if second != self._second:
             self._second, self._text = second, formatdate(second, usegmt=True)
@@ -39,6 +40,7 @@ class RequestIds:
         self._random = random.Random()  # noqa: S311 - names, not secrets
 
     def new(self) -> str:
+        """16 hexadecimal digits."""
         return f"{self._random.getrandbits(64):016x}"
 
 
