@@ -104,12 +104,13 @@ def _memory(process: subprocess.Popen[bytes], field: str = "VmRSS") -> str:
 
 
 class Probe:
-    """Asks for one manifest all the time; ``latencies`` in milliseconds."""
+    """Asks for one thing all the time, a cached manifest; ``latencies`` in milliseconds."""
 
-    def __init__(self, proxy: Depproxy) -> None:
+    def __init__(self, proxy: Depproxy, path: str = "") -> None:
+        """``path`` is asked for instead, where no manifest will be left."""
         self.latencies: list[float] = []
         self._port = proxy.port
-        self._path = _hit(proxy)
+        self._path = path or _hit(proxy)
         self._stop = threading.Event()
 
     def run(self) -> None:
@@ -232,9 +233,8 @@ def _purge(folder: Path) -> Iterator[tuple[str, str]]:
         trash = folder / "data/trash"
         other = folder / "data/groups/mygroup/-/manifests"
         assert other.exists()
-        probe = Probe(proxy)
+        probe = Probe(proxy, "/-/health")
         yield "purge of the group, to the answer", _timed(lambda: _api(proxy, "/cache", "DELETE"))
-        probe._path = "/-/health"
         with probe.probing():
             took = _wait(lambda: not any(trash.iterdir()))
         yield "until its files are deleted", f"{took:.1f} s"

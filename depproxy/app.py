@@ -13,7 +13,6 @@ from depproxy.cache.proxy import DependencyProxy
 from depproxy.handlers.api import CacheHandler, ImagesHandler, UsageHandler
 from depproxy.handlers.base import BaseHandler, UnknownApiHandler, UnknownHandler
 from depproxy.handlers.blobs import BlobHandler
-from depproxy.handlers.lean import Surroundings
 from depproxy.handlers.listings import ReferrersHandler, TagsHandler
 from depproxy.handlers.manifests import ManifestHandler
 from depproxy.handlers.operations import HealthHandler, MetricsHandler, ReadinessHandler
@@ -31,6 +30,7 @@ from depproxy.handlers.registry import (
     UnknownResourceHandler,
     VersionHandler,
 )
+from depproxy.handlers.surroundings import Surroundings
 from depproxy.handlers.token import TokenHandler
 from depproxy.metrics.exposition import Exposition
 

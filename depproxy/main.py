@@ -2,10 +2,7 @@
 
 import argparse
 import asyncio
-import contextlib
-import gc
 import logging
-import resource
 import sys
 import tempfile
 from collections.abc import Coroutine, Sequence
@@ -21,6 +18,7 @@ from depproxy.demo.plan import demo_config, demo_lines
 from depproxy.demo.registry import serve_demo_registry
 from depproxy.errors import ConfigError, DepproxyError
 from depproxy.logs import set_up_logging
+from depproxy.process import raise_descriptor_limit, share_the_interpreter
 from depproxy.service import Server
 from depproxy.serving.tls import problems as tls_problems
 from depproxy.serving.tls import warnings as tls_warnings
@@ -45,14 +43,6 @@ EXIT_FAILED = 1
 
 EXIT_USAGE = 2
 """The arguments or the configuration file are wrong; argparse exits so, too."""
-
-_SWITCH_INTERVAL = 0.0005
-"""Seconds after which a thread that computes gives way; Python's own 5 ms are felt in each of the
-dozen waits of a request."""
-
-_GARBAGE_THRESHOLDS = (20_000, 50, 50)
-"""Objects and rounds before Python looks for circles among them. Looking through all that is known
-of 100,000 blobs stops every thread for a tenth of a second, and what is known has no circles."""
 
 EXIT_INTERRUPTED = 130
 """Ctrl-C ended a command: 128 and the signal's number, as in shells."""
@@ -82,8 +72,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{file}: right")
         return 0
     set_up_logging(config.log.format, config.log.level)
-    _raise_descriptor_limit()
-    _share_the_interpreter()
+    raise_descriptor_limit()
+    share_the_interpreter()
     return _guarded(_demonstrate(config) if options.demo else _serve(config, file))
 
 
@@ -140,20 +130,6 @@ def _found_config(is_demo: bool) -> Path | None:
     """The demo needs no file of anybody's: it takes no more of one than the addresses."""
     found = next((file for file in CONFIG_FILES if file.exists()), None)
     return shipped_file(EXAMPLE) if found is None and is_demo else found
-
-
-def _raise_descriptor_limit() -> None:
-    """As many files and connections as this process may have: the usual 1024 are soon used up."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        with contextlib.suppress(ValueError, OSError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-def _share_the_interpreter() -> None:
-    """Let the event loop have its turn soon while other threads count, parse and sort."""
-    sys.setswitchinterval(_SWITCH_INTERVAL)
-    gc.set_threshold(*_GARBAGE_THRESHOLDS)
 
 
 def _guarded(work: Coroutine[Any, Any, None]) -> int:

@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from itertools import product
+from operator import attrgetter
 
 from depproxy import __version__
 from depproxy.cache.blobs import Blobs
 from depproxy.cache.events import OUTCOMES, RESULTS, Events
-from depproxy.cache.meter import Meter
+from depproxy.cache.meter import Counts, Meter
 from depproxy.cache.proxy import LEAST_FREE
 from depproxy.config import Config
 from depproxy.errors import StoreError
@@ -17,7 +18,7 @@ from depproxy.metrics.requests import Requests
 from depproxy.store.data_dir import DataDir
 from depproxy.store.holdings import Holdings
 from depproxy.tallies import Labels, Samples
-from depproxy.upstream.health import STATES, Health
+from depproxy.upstream.health import STATES, Health, RateLimit
 from depproxy.upstream.ledger import REASONS, Ledger
 
 
@@ -58,8 +59,8 @@ class Watched:
             "depproxy_requests": self._requests.counts,
             "depproxy_request_duration_seconds": self._requests.durations,
             "depproxy_requests_running": lambda: {(): self._running()},
-            "depproxy_served_bytes": self._served,
-            "depproxy_fetched_bytes": self._fetched,
+            "depproxy_served_bytes": lambda: self._counted(attrgetter("served")),
+            "depproxy_fetched_bytes": lambda: self._counted(attrgetter("fetched")),
             "depproxy_fills_running": lambda: self._by_group() | self._blobs.running(),
             "depproxy_fills": lambda: self._by_group(OUTCOMES) | dict(events.fills),
             "depproxy_fill_failures": lambda: dict(events.failures),
@@ -74,8 +75,10 @@ class Watched:
             "depproxy_upstream_errors": lambda: self._by_upstream(REASONS) | dict(ledger.errors),
             "depproxy_upstream_latency_seconds": ledger.latencies,
             "depproxy_upstream_state": self._states,
-            "depproxy_upstream_rate_limit": lambda: self._rate_limits("limit"),
-            "depproxy_upstream_rate_limit_remaining": lambda: self._rate_limits("remaining"),
+            "depproxy_upstream_rate_limit": lambda: self._rate_limits(attrgetter("limit")),
+            "depproxy_upstream_rate_limit_remaining": lambda: self._rate_limits(
+                attrgetter("remaining")
+            ),
             "depproxy_disk_free_bytes": lambda: self._disk(0),
             "depproxy_disk_size_bytes": lambda: self._disk(1),
             "depproxy_disk_degraded": self._degraded,
@@ -90,13 +93,10 @@ class Watched:
     def _by_upstream(self, values: Iterable[str]) -> dict[Labels, float]:
         return _zeros(self._config().upstreams, values)
 
-    def _served(self) -> Samples:
-        counted = {(name,): counts.served for name, counts in self._meter.since_start().items()}
-        return self._by_group() | counted
-
-    def _fetched(self) -> Samples:
-        counted = {(name,): counts.fetched for name, counts in self._meter.since_start().items()}
-        return self._by_group() | counted
+    def _counted(self, field: Callable[[Counts], int]) -> Samples:
+        return self._by_group() | {
+            (name,): field(counts) for name, counts in self._meter.since_start().items()
+        }
 
     def _stored_bytes(self) -> Samples:
         return self._by_group() | {
@@ -129,16 +129,15 @@ class Watched:
             told[name, STATES[0]] = int(not any(told[name, state] for state in STATES[1:]))
         return told
 
-    def _rate_limits(self, field: str) -> Samples:
+    def _rate_limits(self, field: Callable[[RateLimit], int]) -> Samples:
         """Of several credentials, the one that has least left."""
-        told: dict[Labels, tuple[int, int]] = {}
+        least: dict[Labels, RateLimit] = {}
         for name, health in self._healths():
             limit = health.rate_limit
             if limit:
-                found = (limit.remaining, limit.limit)
-                told[(name,)] = min(found, told.get((name,), found))
-        position = 0 if field == "remaining" else 1
-        return {labels: found[position] for labels, found in told.items()}
+                known = least.get((name,), limit)
+                least[(name,)] = min(limit, known, key=attrgetter("remaining", "limit"))
+        return {labels: field(limit) for labels, limit in least.items()}
 
     def _disk(self, position: int) -> Samples:
         """Nothing where the disk cannot be examined: `_degraded` says so."""

@@ -16,8 +16,8 @@ from depproxy.composition import Configured, Lasting, configure, make_access
 from depproxy.config import Config
 from depproxy.handlers.access_log import AccessLog
 from depproxy.handlers.activity import Activity
-from depproxy.handlers.lean import Dates, RequestIds, Surroundings
 from depproxy.handlers.pages.site import Site
+from depproxy.handlers.surroundings import Dates, RequestIds, Surroundings
 from depproxy.metrics.exposition import Exposition
 from depproxy.notify import Supervisor
 from depproxy.readings import told_names

@@ -17,7 +17,7 @@ ARROWS: dict[str, set[str]] = {
     "__main__": {"main"},
     "main": {
         *("service", "signals", "serving", "demo", "commands", "access", "logs", "shipped"),
-        *("config", "errors", HOUSE),
+        *("process", "config", "errors", HOUSE),
     },
     "service": {
         *("composition", "threads", "serving", "notify", "app", "handlers", "access", "store"),
@@ -46,6 +46,7 @@ ARROWS: dict[str, set[str]] = {
     "signals": set(),
     "tallies": set(),
     "threads": set(),
+    "process": set(),
     "logs": set(),
     "shipped": set(),
     "errors": set(),

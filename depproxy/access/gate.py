@@ -42,6 +42,7 @@ class Gate:
 
     @property
     def has_users(self) -> bool:
+        """Whether there is a file of users, if an empty one."""
         return self._users is not None
 
     def is_open(self, name: GroupName | None) -> bool:

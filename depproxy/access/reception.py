@@ -68,9 +68,11 @@ class Reception:
         return secrets.token_urlsafe(16)
 
     def form_word(self, seed: str) -> str:
+        """See `Sessions.form_word`."""
         return self._sessions.form_word(seed)
 
     def is_form_word(self, seed: str, presented: str) -> bool:
+        """See `Sessions.is_form_word`; who has no seed was given no form."""
         return bool(seed) and self._sessions.is_form_word(seed, presented)
 
     def _credential(self, user: str) -> str | None:

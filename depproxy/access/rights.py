@@ -20,4 +20,5 @@ def may_read(group: GroupConfig, visitor: Visitor) -> bool:
 
 
 def may_purge(group: GroupConfig, visitor: Visitor) -> bool:
+    """Whether he may clear the group."""
     return visitor.is_admin or visitor.user in group.owners

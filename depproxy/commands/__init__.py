@@ -1,1 +1,1 @@
-"""What an administrator does beside the server: each command on the files, one a module."""
+"""What an administrator does beside the server: one command a module."""

@@ -255,9 +255,10 @@ def _read_mirror(section: Section, groups: Mapping[str, GroupConfig]) -> MirrorC
 
 
 def _read_auth(section: Section) -> AuthConfig:
+    preset = AuthConfig()
     auth = AuthConfig(
         users_file=section.take("users_file", values.path, None),
-        token_lifetime=section.take("token_lifetime", values.token_lifetime, 900.0),
+        token_lifetime=section.take("token_lifetime", values.token_lifetime, preset.token_lifetime),
     )
     section.close()
     return auth

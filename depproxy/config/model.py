@@ -29,12 +29,16 @@ class Address:
 
 @dataclass(frozen=True, slots=True)
 class TlsConfig:
+    """PEM files: both, or none where clients come without TLS."""
+
     certificate: Path | None = None
     key: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class LogConfig:
+    """``text`` or ``json``; ``level`` is one of Python's, in lower case."""
+
     format: str = "text"
     level: str = "info"
 
@@ -68,6 +72,9 @@ class UpstreamConfig:
 
 @dataclass(frozen=True, slots=True)
 class GroupConfig:
+    """A group and its policy. The first of its upstreams is the one that is meant where none is
+    named; ``credentials`` are its own, by upstream."""
+
     name: GroupName
     visibility: str = "public"
     readers: tuple[str, ...] = ()
@@ -76,7 +83,7 @@ class GroupConfig:
     credentials: Mapping[str, Credentials] = field(default_factory=_empty)
     revalidate_after: float = 0.0
     stale_for: float | None = None
-    refused_stale_for: float | None = 86400.0
+    refused_stale_for: float = 86400.0
     not_found_ttl: float = 10.0
     expire_after: float | None = None
     max_size: int | None = None
@@ -86,22 +93,30 @@ class GroupConfig:
 
 @dataclass(frozen=True, slots=True)
 class MirrorConfig:
+    """The group of what is asked for without one; None: nothing is."""
+
     group: GroupName | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class AuthConfig:
+    """Without a file of users, there are none, and everybody may pull."""
+
     users_file: Path | None = None
     token_lifetime: float = 900.0
 
 
 @dataclass(frozen=True, slots=True)
 class MetricsConfig:
+    """None: metrics are told on the addresses that clients come to."""
+
     listen: Address | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class HousekeepingConfig:
+    """``grace`` is for how long nothing goes that somebody was given."""
+
     interval: float = 3600.0
     grace: float = 3600.0
     min_free: int = 2**30
@@ -109,6 +124,8 @@ class HousekeepingConfig:
 
 @dataclass(frozen=True, slots=True)
 class Config:
+    """All of a file; upstreams and groups are found by their names."""
+
     listen: tuple[Address, ...]
     external_url: str
     data_dir: Path

@@ -65,6 +65,7 @@ def duration(value: Any) -> float:
 
 
 def positive_duration(value: Any) -> float:
+    """Seconds, more than none."""
     seconds = duration(value)
     if seconds <= 0:
         raise ValueError("a duration above zero, such as 30s")
@@ -72,6 +73,7 @@ def positive_duration(value: Any) -> float:
 
 
 def token_lifetime(value: Any) -> float:
+    """Seconds, of five minutes or more."""
     seconds = duration(value)
     if seconds < 300:
         raise ValueError("a duration of at least 5m, since clients keep a token that long")
@@ -87,6 +89,7 @@ def size(value: Any) -> int:
 
 
 def connections(value: Any) -> int:
+    """How many at once."""
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 10_000:
         raise ValueError("a whole number from 1 to 10000")
     return value
@@ -139,6 +142,7 @@ def http_url(value: Any) -> str:
 
 
 def external_url(value: Any) -> str:
+    """As `http_url`, without a path: images are pulled from the root."""
     url = http_url(value)
     if urlsplit(url).path:
         raise ValueError("a URL without a path, such as https://proxy.example.org")
@@ -174,6 +178,7 @@ def trusted_proxy(value: Any) -> str:
 
 
 def env_name(value: Any) -> str:
+    """The name of a variable that is set now."""
     if not isinstance(value, str) or not _ENV.fullmatch(value):
         raise ValueError("the name of an environment variable")
     if value not in os.environ:
@@ -193,6 +198,7 @@ def user(value: Any) -> str:
 
 
 def group_name(value: Any) -> GroupName:
+    """See `GroupName.parse`."""
     try:
         return GroupName.parse(value if isinstance(value, str) else "")
     except NameInvalid as exc:
@@ -200,6 +206,7 @@ def group_name(value: Any) -> GroupName:
 
 
 def image_pattern(value: Any) -> str:
+    """A name of an image, in which ``*``, ``?`` and ``[…]`` stand for others (`fnmatch`)."""
     if not isinstance(value, str) or not _PATTERN.fullmatch(value):
         raise ValueError("a pattern of image names such as library/* or quay.io/prometheus/*")
     return value

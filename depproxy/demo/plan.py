@@ -30,7 +30,7 @@ def demo_config(config: Config, registry_url: str, data_dir: Path) -> Config:
         tls=TlsConfig(),
         data_dir=data_dir,
         upstreams={upstream.name: upstream},
-        groups={DEMO_GROUP: GroupConfig(DEMO_GROUP)},
+        groups={DEMO_GROUP: GroupConfig(DEMO_GROUP, allow=(DEMO_IMAGE,))},
         mirror=MirrorConfig(),
         auth=AuthConfig(),
     )

@@ -16,7 +16,6 @@ FLUSH_AFTER = 0.1
 _FLUSH_AT = 512
 """Lines that are written together at most: some 100 KiB."""
 
-
 ADMIN_IN_LOG = "token:admin"
 """Who came with the admin token; users have no colon in their names."""
 
@@ -66,6 +65,7 @@ class AccessLog:
         self._is_due = False
 
     def note(self, access: Access) -> None:
+        """A request has been answered: keep its line until there are more, or it is time."""
         if self._line is None:
             return
         now = self._clock()

@@ -12,6 +12,8 @@ from depproxy import errors
 
 
 class Verdict(NamedTuple):
+    """A status of HTTP, and a code for the OCI envelope."""
+
     status: int
     code: str
 
@@ -93,8 +95,9 @@ def reason_of(status: int) -> str:
         return "Unknown"
 
 
-def oci_envelope(code: str, message: str, detail: object = None) -> bytes:
-    """The error body of the distribution specification."""
+def oci_envelope(code: str, message: str) -> bytes:
+    """The error body of the distribution specification. There is no ``detail``: the message says
+    everything to the person who reads it."""
     return json.dumps(
-        {"errors": [{"code": code, "message": message, "detail": detail}]}, ensure_ascii=False
+        {"errors": [{"code": code, "message": message, "detail": None}]}, ensure_ascii=False
     ).encode()

@@ -14,9 +14,9 @@ from depproxy.cache.proxy import DependencyProxy
 from depproxy.cache.purges import Totals
 from depproxy.config import GroupConfig
 from depproxy.errors import DigestInvalid, NameInvalid, TagInvalid
-from depproxy.handlers.access_log import ADMIN_IN_LOG
 from depproxy.handlers.base import ApiErrors, ProxyHandler
 from depproxy.handlers.identity import presented_password
+from depproxy.handlers.surroundings import has_body
 from depproxy.oci.digest import parse_reference
 from depproxy.oci.names import GroupName
 
@@ -34,21 +34,19 @@ class ApiHandler(ApiErrors, ProxyHandler):
 
     kind = "api"
 
-    def initialize(self, proxy: DependencyProxy, gate: Gate, pull_host: str = "") -> None:  # type: ignore[override]
+    def initialize(self, proxy: DependencyProxy, gate: Gate, pull_host: str) -> None:  # type: ignore[override]
         super().initialize(proxy)
         self.gate = gate
         self.pull_host = pull_host
 
     async def visitor(self) -> Visitor:
         """Raises `TooManyAttempts`."""
-        admin = self.gate.admin(self.request.headers.get("PRIVATE-TOKEN"))
-        if admin:
-            self.access.user = ADMIN_IN_LOG
-            return admin
-        visitor = await self.gate.visitor(
-            presented_password(self.request.headers), self.request.remote_ip or ""
-        )
-        self.access.user = visitor.user
+        request = self.request
+        visitor = self.gate.admin(request.headers.get("PRIVATE-TOKEN"))
+        if visitor is None:
+            password = presented_password(request.headers)
+            visitor = await self.gate.visitor(password, request.remote_ip or "")
+        self.note_visitor(visitor)
         return visitor
 
     async def readable(self, group: str) -> GroupConfig:
@@ -157,7 +155,7 @@ class CacheHandler(ApiHandler):
         found = self.gate.check_purge(GroupName(group), await self.visitor())
         self.access.group = found.name
         query = self.request.query_arguments
-        if self.has_body or set(query) - {"image", "reference"}:
+        if has_body(self.request.headers) or set(query) - {"image", "reference"}:
             raise HTTPError(400, "known are image and reference, in the query")
         if any(len(values) > 1 or not values[0] for values in query.values()):
             raise HTTPError(400, "image and reference have one value each")

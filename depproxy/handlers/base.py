@@ -1,8 +1,8 @@
 """What all handlers share: how a request is read and how an error leaves."""
 
-import http.client
 import json
 import logging
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Any, NoReturn
 
@@ -10,18 +10,26 @@ from tornado.iostream import StreamClosedError
 from tornado.web import HTTPError, RequestHandler, stream_request_body
 
 from depproxy import errors
+from depproxy.access.visitor import Visitor
 from depproxy.cache.proxy import DependencyProxy
-from depproxy.handlers.access_log import Access
-from depproxy.handlers.answers import error_headers, explained, oci_envelope, verdict
+from depproxy.handlers.access_log import ADMIN_IN_LOG, Access
+from depproxy.handlers.answers import error_headers, explained, oci_envelope, reason_of, verdict
 from depproxy.handlers.identity import BASIC_CHALLENGE
-from depproxy.handlers.lean import SERVER, Surroundings
+from depproxy.handlers.surroundings import SERVER, Surroundings
 
 _log = logging.getLogger(__name__)
 
 
+def raised(told: Mapping[str, Any]) -> BaseException | None:
+    """What was raised, of what Tornado tells ``send_error`` and ``write_error`` by keywords."""
+    error: BaseException | None = told.get("exc_info", (None, None, None))[1]
+    return error
+
+
 @stream_request_body
 class BaseHandler(RequestHandler):
-    """Errors leave as plain text; each surface has a renderer of its own."""
+    """Answers are made whole and sent at once. Errors leave as plain text; each surface has a
+    renderer of its own."""
 
     VERBS: tuple[str, ...] = ("GET", "HEAD")
     """What is answered here; everything else is 405 with these in ``Allow``."""
@@ -29,20 +37,14 @@ class BaseHandler(RequestHandler):
     kind = "unknown"
     """What the access log and the metrics call this kind of resource."""
 
-    was_cut = False
-    """Whether the answer could not be completed."""
-
     @cached_property
     def access(self) -> Access:
         """For the log: whoever learns what was asked for notes it here."""
-        request, ids = self.request, self.surroundings.ids
-        return Access(
-            ids.new(),
-            request.remote_ip or "",
-            request.method or "",
-            request.path,
-            kind=self.kind,
-        )
+        return self.surroundings.begin(self.request, self.kind)
+
+    def note_visitor(self, visitor: Visitor) -> None:
+        """Tell the log who asks."""
+        self.access.user = ADMIN_IN_LOG if visitor.is_admin else visitor.user
 
     @property
     def surroundings(self) -> Surroundings:
@@ -69,12 +71,6 @@ class BaseHandler(RequestHandler):
     def data_received(self, chunk: bytes) -> None:
         """Bodies are dropped as they come: nothing is uploaded here."""
 
-    @property
-    def has_body(self) -> bool:
-        """Whether the request came with one."""
-        headers = self.request.headers
-        return headers.get("Content-Length", "0") != "0" or "Transfer-Encoding" in headers
-
     def set_default_headers(self) -> None:
         self.set_header("Server", SERVER)
         self.set_header("X-Request-Id", self.access.id)
@@ -86,25 +82,22 @@ class BaseHandler(RequestHandler):
         return None
 
     def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
-        """What the domain raises is an answer, not a fault of the program."""
-        if isinstance(value, StreamClosedError):
-            return  # the client left
-        if not isinstance(value, errors.DepproxyError):
-            super().log_exception(typ, value, tb)
-        elif isinstance(value, errors.UpstreamError | errors.StoreError):
-            _log.warning("%s %s: %s", self.request.method, self.request.path, value)
+        """What the domain raises is an answer, not a fault of the program. Tornado would log the
+        query, too, in which clients send what is nobody's business."""
+        request = self.request
+        if isinstance(value, HTTPError | errors.UpstreamError | errors.StoreError):
+            said = value.get_message() if isinstance(value, HTTPError) else value
+            if said:
+                _log.warning("%s %s: %s", request.method, request.path, said)
+        elif not isinstance(value, StreamClosedError | errors.DepproxyError):
+            _log.error("%s %s failed", request.method, request.path, exc_info=(typ, value, tb))
 
     def send_error(self, status_code: int = 500, **kwargs: Any) -> None:
-        """A domain's error has a status of its own. Once the headers have left, the connection can
-        only be cut, so that the client does not take what it has for the whole."""
-        error = kwargs.get("exc_info", (None, None, None))[1]
-        if self._headers_written:
-            self.cut()
-            return
-        super().send_error(verdict(error, status_code).status, **kwargs)
+        """A domain's error has a status of its own."""
+        super().send_error(verdict(raised(kwargs), status_code).status, **kwargs)
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
-        error = kwargs.get("exc_info", (None, None, None))[1]
+        error = raised(kwargs)
         if not self._has_read_body():
             self.set_header("Connection", "close")  # Tornado closes where a body was not read
         if status_code == 405:
@@ -121,29 +114,22 @@ class BaseHandler(RequestHandler):
     def render_error(self, status: int, code: str, message: str) -> None:
         """Write the body of an error."""
         self.set_header("Content-Type", "text/plain; charset=utf-8")
-        self.finish(f"{status} {http.client.responses.get(status, '')}: {message}\n")
+        self.finish(f"{status} {reason_of(status)}: {message}\n")
 
     def _explained(self, status: int, error: BaseException | None) -> str:
-        if isinstance(error, HTTPError) and error.log_message:
-            return error.log_message
+        said = error.get_message() if isinstance(error, HTTPError) else None
+        if said:
+            return said
         return explained(error, status, self.request.method or "", self.VERBS)
 
     def log_access(self) -> None:
         """Called once, when the answer has ended."""
         access = self.access
-        access.status, access.cut = self.get_status(), self.was_cut
+        access.status = self.get_status()
         if access.method != "HEAD":
             access.size = int(self._headers.get("Content-Length", 0))
         access.duration = self.request.request_time()
         self.surroundings.note(access)
-
-    def cut(self) -> None:
-        """Close the connection under an answer that cannot be completed."""
-        self._finished = True
-        self.was_cut = True
-        self.request.connection.close()  # type: ignore[union-attr]
-        self.application.log_request(self)
-        self.on_finish()
 
 
 class ProxyHandler(BaseHandler):
@@ -182,14 +168,14 @@ class ApiErrors(BaseHandler):
         self.finish(json.dumps({"message": f"{status} {reason}", **fields}))
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
-        error = kwargs.get("exc_info", (None, None, None))[1]
+        error = raised(kwargs)
         self._is_about_group = isinstance(error, errors.GroupUnknown)
         super().write_error(status_code, **kwargs)
 
     def render_error(self, status: int, code: str, message: str) -> None:
         what = "Group " if self._is_about_group else ""
         details = {"error": message} if status == 400 else {}
-        self.answer(status, what + http.client.responses.get(status, "Error"), **details)
+        self.answer(status, what + reason_of(status), **details)
 
 
 class UnknownHandler(BaseHandler):

@@ -9,10 +9,7 @@ here, too.
 
 import asyncio
 import logging
-import random
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from email.utils import formatdate
+from collections.abc import Awaitable
 
 from tornado.http1connection import HTTP1Connection
 from tornado.httputil import (
@@ -24,59 +21,11 @@ from tornado.httputil import (
 )
 from tornado.iostream import StreamClosedError
 
-from depproxy import __version__
 from depproxy.errors import DepproxyError, StoreError, UpstreamError
-from depproxy.handlers.access_log import Access, AccessLog
-from depproxy.handlers.activity import Activity
 from depproxy.handlers.answers import error_headers, explained, reason_of, verdict
-from depproxy.metrics.requests import Requests
+from depproxy.handlers.surroundings import SERVER, Surroundings, has_body
 
 _log = logging.getLogger(__name__)
-
-SERVER = f"depproxy/{__version__}"
-"""What ``Server`` says."""
-
-
-class Dates:
-    """The time of day as ``Date`` has it, made once a second."""
-
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock = clock
-        self._second = 0
-        self._text = ""
-
-    def now(self) -> str:
-        second = int(self._clock())
-        if second != self._second:
-            self._second, self._text = second, formatdate(second, usegmt=True)
-        return self._text
-
-
-class RequestIds:
-    """Names for requests, by which a client's trouble is found in the log. They tell nobody how
-    many there are."""
-
-    def __init__(self) -> None:
-        self._random = random.Random()  # noqa: S311 - names, not secrets
-
-    def new(self) -> str:
-        return f"{self._random.getrandbits(64):016x}"
-
-
-@dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What every request is told to, and marked with."""
-
-    activity: Activity
-    access_log: AccessLog
-    dates: Dates
-    ids: RequestIds
-    requests: Requests
-
-    def note(self, access: Access) -> None:
-        """A request has been answered."""
-        self.access_log.note(access)
-        self.requests.note(access.group, access.kind, access.cache, access.status, access.duration)
 
 
 class LeanHandler(HTTPMessageDelegate):
@@ -96,13 +45,7 @@ class LeanHandler(HTTPMessageDelegate):
         self.status = 200
         self.sent = 0
         """Bytes of the body that the connection took."""
-        self.access = Access(
-            surroundings.ids.new(),
-            request.remote_ip or "",
-            request.method or "",
-            request.path,
-            kind=self.kind,
-        )
+        self.access = surroundings.begin(request, self.kind)
         """For the log: whoever learns what was asked for notes it here."""
         self.headers = {
             "Server": SERVER,
@@ -123,7 +66,7 @@ class LeanHandler(HTTPMessageDelegate):
         """A verb that is not answered is refused before its body, which may be a whole layer, has
         come."""
         self._surroundings.activity.enter()
-        if self.has_body and self.request.method not in self.VERBS:
+        if has_body(headers) and self.request.method not in self.VERBS:
             self.headers["Connection"] = "close"  # Tornado closes where a body was not read
             self._refuse(405)
         return None
@@ -152,12 +95,6 @@ class LeanHandler(HTTPMessageDelegate):
         """Who leaves before his body has come."""
         if self._task is None and not self._is_over:
             self._end(was_cut=True)
-
-    @property
-    def has_body(self) -> bool:
-        """Whether the request came with one."""
-        headers = self.request.headers
-        return headers.get("Content-Length", "0") != "0" or "Transfer-Encoding" in headers
 
     # -- what is answered --------------------------------------------------------------------
 
@@ -196,6 +133,7 @@ class LeanHandler(HTTPMessageDelegate):
         self.sent += len(piece)
 
     def end_body(self) -> None:
+        """The answer is complete; one of unknown length gets its closing chunk."""
         self.connection.finish()
         self._end()
 

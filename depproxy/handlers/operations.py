@@ -27,8 +27,8 @@ class ReadinessHandler(ProxyHandler):
 
     kind = "operations"
 
-    def initialize(
-        self, proxy: DependencyProxy, is_draining: Callable[[], bool] = lambda: False
+    def initialize(  # type: ignore[override]
+        self, proxy: DependencyProxy, is_draining: Callable[[], bool]
     ) -> None:
         super().initialize(proxy)
         self._is_draining = is_draining

@@ -18,8 +18,9 @@ from depproxy.errors import NameUnknown, Unauthenticated
 from depproxy.handlers.answers import oci_envelope
 from depproxy.handlers.conditional import etag
 from depproxy.handlers.identity import bearer_challenge, presented
-from depproxy.handlers.lean import LeanHandler, Surroundings
+from depproxy.handlers.lean import LeanHandler
 from depproxy.handlers.paths import RegistryPath, parse_registry_path, resource_kind
+from depproxy.handlers.surroundings import Surroundings
 from depproxy.oci.digest import Digest
 from depproxy.oci.names import ImageName
 

@@ -28,14 +28,17 @@ class LoopLag:
         self._timer: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
+        """Look again, `INTERVAL` from now."""
         self._due = self._clock() + INTERVAL
         self._timer = self._call_at(self._due, self._look)
 
     def stop(self) -> None:
+        """Look no more; it need not have been started."""
         if self._timer:
             self._timer.cancel()
 
     def samples(self) -> Samples:
+        """Seconds; see `Distribution.samples`."""
         return self._lags.samples()
 
     def _look(self) -> None:

@@ -75,6 +75,7 @@ class Listeners:
     metrics: list[Listener]
 
     def close(self) -> None:
+        """See `Listener.close`."""
         for listener in (*self.clients, *self.metrics):
             listener.close()
 

@@ -20,11 +20,6 @@ ADDRESS = "192.0.2.1"
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
 def attempts(clock: Clock) -> Attempts:
     return Attempts(clock)
 

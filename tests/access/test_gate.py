@@ -22,7 +22,6 @@ from tests.access.fakes import (
     BOBS,
     BOBS_HASH,
     Clock,
-    InlineExecutor,
     users_file,
 )
 
@@ -36,22 +35,17 @@ GROUPS: dict[str, GroupConfig] = {
 ALICE, BOB, MALLORY = (Visitor(name, is_vouched=True) for name in ("alice", "bob", "mallory"))
 DOUBTFUL = Visitor(is_doubtful=True)
 VOUCHED = Visitor(repositories=frozenset({"open/x", "closed/x"}), is_vouched=True)
-MALLORYS_HASH = BOBS_HASH
 
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    return users_file(tmp_path, alice=ALICES_HASH, bob=BOBS_HASH, mallory=MALLORYS_HASH)
+    """``mallory`` exists here, too: he may do nothing."""
+    return users_file(tmp_path, alice=ALICES_HASH, bob=BOBS_HASH, mallory=BOBS_HASH)
 
 
 def make_gate(users: Users | None, clock: Clock, mirror: GroupName | None = None) -> Gate:
     tokens = Tokens("secret", "https://proxy.example.org", 900, clock)
     return Gate(GROUPS, mirror, AdminToken(ADMINS), tokens, users)
-
-
-@pytest.fixture
-def users(file: Path, pool: InlineExecutor, clock: Clock) -> Users:
-    return Users(file, pool, clock)
 
 
 @pytest.fixture

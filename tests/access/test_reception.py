@@ -16,12 +16,10 @@ from depproxy.access.visitor import ADMIN, ANONYMOUS, Password
 from depproxy.errors import TooManyAttempts, Unauthenticated
 from tests.access.fakes import (
     ALICES,
-    ALICES_HASH,
     ALICES_NEXT_HASH,
     BOBS,
     BOBS_HASH,
     Clock,
-    InlineExecutor,
     users_file,
 )
 
@@ -36,16 +34,6 @@ def make_reception(
     tokens = Tokens(secret, "https://cache.example.org", 900, clock)
     gate = Gate({}, None, token, tokens, users)
     return Reception(gate, Sessions(secret, clock), users, token, Attempts(clock))
-
-
-@pytest.fixture
-def file(tmp_path: Path) -> Path:
-    return users_file(tmp_path, alice=ALICES_HASH, bob=BOBS_HASH)
-
-
-@pytest.fixture
-def users(file: Path, pool: InlineExecutor, clock: Clock) -> Users:
-    return Users(file, pool, clock)
 
 
 @pytest.fixture

@@ -38,16 +38,6 @@ WITH_SOH = "abc\x01def"
 WITH_SOH_HASH = "$2b$04$IYFinxpY/U3rVAXBgJEZe.WNY8y6a6tMus0gaHU7dQucS9PLz7xNG"
 
 
-@pytest.fixture
-def file(tmp_path: Path) -> Path:
-    return users_file(tmp_path, alice=ALICES_HASH, bob=BOBS_HASH)
-
-
-@pytest.fixture
-def users(file: Path, pool: InlineExecutor, clock: Clock) -> Users:
-    return Users(file, pool, clock)
-
-
 def check(users: Users, user: str, password: str, address: str = HERE) -> bool:
     return asyncio.run(users.is_right(user, password, address))
 

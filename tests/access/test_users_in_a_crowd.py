@@ -12,20 +12,13 @@ from tests.access.fakes import (
     ALICES,
     ALICES_HASH,
     BOBS,
-    BOBS_HASH,
     Clock,
     HeldExecutor,
     InlineExecutor,
-    users_file,
 )
 
 HERE = "192.0.2.1"
 ELSEWHERE = "192.0.2.2"
-
-
-@pytest.fixture
-def file(tmp_path: Path) -> Path:
-    return users_file(tmp_path, alice=ALICES_HASH, bob=BOBS_HASH)
 
 
 async def is_right(users: Users, pool: HeldExecutor, user: str, password: str) -> bool:

@@ -146,8 +146,8 @@ def blob_bytes(data: bytes, headers: dict[str, str] | None = None) -> Behaviour:
     return status(200, headers, data)
 
 
-def chunked(data: bytes) -> Behaviour:
-    """A body whose length nobody tells; to HEAD neither."""
+def chunked(data: bytes, *, gate: Gate | None = None) -> Behaviour:
+    """A body whose length nobody tells; to HEAD neither. Its end waits for the gate."""
 
     async def behave(exchange: Exchange) -> None:
         await exchange.send_head(200, {"Transfer-Encoding": "chunked"})
@@ -157,6 +157,8 @@ def chunked(data: bytes) -> Behaviour:
             piece = data[start : start + 50_000]
             exchange.writer.write(b"%x\r\n%s\r\n" % (len(piece), piece))
             await exchange.writer.drain()
+        if gate:
+            await gate.wait()
         exchange.writer.write(b"0\r\n\r\n")
         await exchange.writer.drain()
 

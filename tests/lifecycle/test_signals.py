@@ -56,6 +56,7 @@ def test_sighup_reads_the_file_again(proxy: Depproxy) -> None:
         assert get(proxy, path)[0] == 403
         wait_for(proxy.log, '"logger": "depproxy.access"')
     assert process.returncode == 0
+    assert '"message": "stopped"' in proxy.log.read_text()
 
 
 def test_a_wrong_file_is_reported_with_every_problem_and_the_old_one_stays(proxy: Depproxy) -> None:
@@ -130,10 +131,14 @@ def test_answers_while_it_stops_end_their_connection(
     connection.close()
 
 
+@pytest.mark.parametrize(
+    ("path", "told"),
+    [("/-/health", b"HTTP/1.1 200 OK"), ("/-/readiness", b"HTTP/1.1 503 Service Unavailable")],
+)
 def test_a_request_that_comes_on_a_new_connection_is_still_answered(
-    proxy: Depproxy, registry: FakeRegistry
+    proxy: Depproxy, path: str, told: bytes
 ) -> None:
-    """Its connection was taken before the server began to stop."""
+    """Its connection was taken before the server began to stop, which is no time to send more."""
     with proxy.serving() as process:
         before = _open_sockets(process)
         with socket.create_connection(("127.0.0.1", proxy.port)) as sock:
@@ -141,9 +146,9 @@ def test_a_request_that_comes_on_a_new_connection_is_still_answered(
                 time.sleep(0.001)
             process.send_signal(signal.SIGTERM)
             wait_for(proxy.log, "shutting down")
-            sock.sendall(b"GET /-/health HTTP/1.1\r\nHost: x\r\n\r\n")
+            sock.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
             with sock.makefile("rb") as answer:
-                assert b"HTTP/1.1 200 OK" in answer.read()
+                assert told in answer.read()
         assert process.wait() == 0
 
 

@@ -95,6 +95,24 @@ def test_a_client_that_trusts_the_authority_is_served(
         assert ask(server.port, trusting, f"{PREFIX}/hello/blobs/{digest}") == layer
 
 
+def test_a_file_that_shrinks_while_it_is_sent_cuts_its_client_and_is_no_fault_of_ours(
+    server: RunningServer, trusting: ssl.SSLContext, registry: FakeRegistry
+) -> None:
+    digest = registry.add_blob("library/hello", bytes(64 * 2**20))
+    path = f"{PREFIX}/hello/blobs/{digest}"
+    ask(server.port, trusting, path)
+    server.settle()
+    [file] = server.blob_files()
+    connection = http.client.HTTPSConnection("localhost", server.port, context=trusting)
+    connection.request("GET", path)
+    with connection.getresponse() as response:
+        assert len(response.read(2**20)) == 2**20
+        os.truncate(file, 2**20)
+        with pytest.raises((http.client.IncompleteRead, ConnectionError, ssl.SSLError)):
+            response.read()
+    connection.close()
+
+
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
 def test_tls_1_2_and_1_3_are_spoken_and_http_1_1_is_chosen(
     server: RunningServer, trusting: ssl.SSLContext, version: ssl.TLSVersion

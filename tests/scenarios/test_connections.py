@@ -10,6 +10,7 @@ from typing import BinaryIO
 import pytest
 
 from depproxy.demo.image import Image
+from depproxy.oci.digest import Digest
 from tests.fakes import behaviours
 from tests.fakes.behaviours import Gate
 from tests.fakes.registry import FakeRegistry
@@ -71,6 +72,21 @@ def test_a_file_that_shrinks_while_it_is_sent_cuts_its_client_and_nobody_else(
             response.read()
     assert server.manifest("hello", "latest").status == 200
     assert server.blob("hello", digest).body == bytes(64 * 2**20)
+
+
+def test_the_log_tells_an_answer_that_was_cut_from_one_that_was_not(
+    server: RunningServer, registry: FakeRegistry, capsys: pytest.CaptureFixture[str]
+) -> None:
+    layer = bytes(2**20)
+    registry.misbehave(behaviours.blob_bytes(layer[:-1] + b"!"), ".*/blobs/.*")
+    assert server.blob("hello", Digest.of(layer)).cut
+    assert server.ask("/v2/").status == 200
+    server.stop()
+    cut, whole = [
+        line for line in capsys.readouterr().err.splitlines() if " depproxy.access: " in line
+    ]
+    assert " 200 cut " in cut
+    assert " 200 2B " in whole
 
 
 def test_requests_that_come_together_are_answered_in_their_order(

@@ -66,6 +66,16 @@ def test_the_upstreams_query_is_carried_over(
     assert registry.requests[-1].query == {"last": ["v3"], "n": ["4"], "token": ["a/b"]}
 
 
+def test_the_next_page_is_of_the_upstream_that_was_named(
+    start: Start, registry: FakeRegistry, tagged: list[str]
+) -> None:
+    more = f"  quay.io: {{url: {registry.url}}}\n"
+    server = start(group="upstreams: [docker.io, quay.io]", more=more)
+    path = f"{PREFIX}/library/hello/tags/list"
+    link = server.ask(f"{path}?ns=quay.io&n=4").headers["Link"]
+    assert link == f'<{path}?last=v3&n=4&token=a%2Fb&ns=quay.io>; rel="next"'
+
+
 def test_n_is_clamped(server: RunningServer, registry: FakeRegistry, tagged: list[str]) -> None:
     assert server.ask(f"{TAGS}?n={10**30}").json["tags"] == tagged
     assert registry.requests[-1].query["n"] == ["1000"]

@@ -203,6 +203,17 @@ def test_private_groups_are_summed_on_the_main_address(write: Write) -> None:
     assert frozenset({("group", "mygroup")}) in seen.samples["depproxy_stored_bytes"]
 
 
+@pytest.mark.parametrize(
+    ("visibility", "told"), [("public", "docker.io"), ("private", "(private)")]
+)
+def test_an_upstream_that_only_private_groups_have_has_no_name(
+    write: Write, visibility: str, told: str
+) -> None:
+    with RunningServer(write(visibility)) as server:
+        states = scrape(server).samples["depproxy_upstream_state"]
+    assert {dict(labels)["upstream"] for labels in states} == {told}
+
+
 def test_a_reload_makes_no_count_smaller_and_hides_what_became_private(
     write: Write, hello: Image
 ) -> None:

@@ -112,6 +112,8 @@ def test_what_the_client_has_already_is_304(server: RunningServer, hello: Image)
         assert server.manifest("hello", "latest", If_None_Match=f'"{hello.index}"').status == 304
         assert server.blob("hello", blob, If_None_Match=f'W/"x", "{blob}"').status == 304
         assert server.blob("hello", blob, "HEAD", If_None_Match=f'"{blob}"').status == 304
+        past = {"If_None_Match": f'"{blob}"', "Range": "bytes=999999-"}
+        assert server.blob("hello", blob, **past).status == 304, "RFC 9110, 13.2.2: asked first"
 
 
 def test_head_and_get_agree(server: RunningServer, hello: Image) -> None:

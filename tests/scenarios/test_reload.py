@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from depproxy.access.attempts import FREE_FAILURES
 from depproxy.config import Config, load_config
 from depproxy.demo.image import Image, make_image
 from depproxy.errors import UsersFileError
-from tests.browsing import Tab
+from tests.browsing import SIGN_IN, Tab
 from tests.fakes import behaviours
 from tests.fakes.behaviours import Gate
 from tests.fakes.registry import FakeRegistry
@@ -232,6 +233,21 @@ def test_who_signed_in_stays_so_and_who_signed_out_too(server: RunningServer, wr
     assert "Sign out" in stays.text
     leaves.open("/")
     assert "Sign in" in leaves.text
+
+
+def test_who_tried_wrong_admin_tokens_is_still_slowed(
+    server: RunningServer, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("depproxy.access.attempts.LONGEST_WAIT", -1.0)  # nobody waits here
+    tab = Tab(server)
+
+    def sign_in() -> int:
+        tab.open(SIGN_IN)
+        return tab.send(SIGN_IN, token="wrong").status
+
+    assert [sign_in() for _ in range(FREE_FAILURES + 1)] == [401] * FREE_FAILURES + [429]
+    server.reload(write())
+    assert sign_in() == 429
 
 
 def test_another_token_key_ends_all_sessions(server: RunningServer, write: Write) -> None:

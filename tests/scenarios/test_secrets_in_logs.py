@@ -12,6 +12,7 @@ from depproxy.access.users import hash_password
 from depproxy.config import load_config
 from depproxy.demo.image import Image
 from depproxy.logs import set_up_logging
+from tests.browsing import PAGE, Tab
 from tests.fakes import behaviours
 from tests.fakes.registry import FakeRegistry
 from tests.running import PREFIX, RunningServer, write_config
@@ -20,6 +21,7 @@ CLIENTS_PASSWORD = "a-clients-password"
 UPSTREAMS_PASSWORD = "an-upstreams-password"
 WRONG_PASSWORD = "a-wrong-password"
 SIGNATURE = "X-Amz-Signature-0123"
+KEY = "the-key-of-an-earlier-start"
 HUB_PASSWORD = "somebodys-hub-password"
 
 
@@ -62,7 +64,10 @@ def use(
     post(server, "/jwt/auth", form | {"username": HUB_PASSWORD, "password": HUB_PASSWORD}).close()
     cookie = {"Cookie": f"depproxy_session={token}"}
     server.ask("/groups/mygroup/-/dependency_proxy", headers=cookie)
-    post(server, "/-/sign_in", {"user": "ada", "password": CLIENTS_PASSWORD}).close()
+    for path in ("/nowhere", "/api/v4/groups/mygroup/dependency_proxy/manifests"):
+        server.ask(f"{path}?page=none&private_token={admin}", headers=basic("ada", WRONG_PASSWORD))
+        server.ask(f"{path}?page=none&private_token={admin}", headers={"PRIVATE-TOKEN": admin})
+    made = [token, str(answer.json["token"]), admin, *look_at_pages(server)]
     for behaviour in (
         behaviours.redirect(f"http://169.254.169.254/x?sig={SIGNATURE}"),
         behaviours.redirect(f"http://127.0.0.1:1/x?sig={SIGNATURE}"),
@@ -72,8 +77,23 @@ def use(
         behaviours.raw(f"HTTP/9 {SIGNATURE}\r\n\r\n".encode()),
     ):
         registry.misbehave(behaviour, f".*/blobs/{others[0]}")
-        server.ask(f"{PREFIX}/hello/blobs/{others[0]}", headers=pulling)
-    return [token, str(answer.json["token"]), admin]
+        server.ask(f"{PREFIX}/hello/blobs/{others[0]}?token={token}", headers=pulling)
+    return made
+
+
+def look_at_pages(server: RunningServer) -> list[str]:
+    """As a user and as the holder of the admin token; returns cookies and words of forms."""
+    made = []
+    user, admin, stranger = Tab(server), Tab(server), Tab(server)
+    assert user.sign_in("ada", CLIENTS_PASSWORD).status == 200
+    assert admin.sign_in_as_admin().status == 200
+    assert stranger.sign_in("ada", WRONG_PASSWORD).status == 401
+    for tab in (user, admin):
+        assert tab.open(f"{PAGE}/clear").status == 200
+        made += [tab.form(f"{PAGE}/clear").fields["word"], *tab.cookies.values()]
+        word = tab.form(f"{PAGE}/clear").fields["word"]
+        assert tab.post(f"{PAGE}/clear?word={word}", word="wrong").status == 403
+    return [*made, *stranger.cookies.values()]
 
 
 @pytest.mark.parametrize("form", ["text", "json"])
@@ -87,8 +107,11 @@ def test_no_secret_reaches_the_log(
 ) -> None:
     monkeypatch.setattr("depproxy.cache.fill.PAUSES", (0.0, 0.0, 0.0))
     registry.needs_token = True
-    (tmp_path / "users").write_text(f"ada:{hash_password(CLIENTS_PASSWORD)}\n")
+    stored = hash_password(CLIENTS_PASSWORD)
+    (tmp_path / "users").write_text(f"ada:{stored}\nwrong {CLIENTS_PASSWORD}:{stored}\n")
     (tmp_path / "password").write_text(UPSTREAMS_PASSWORD)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/token_key").write_text(KEY)
     write_config(
         tmp_path,
         registry.url,
@@ -105,12 +128,12 @@ def test_no_secret_reaches_the_log(
     assert "asyncio" in log or "depproxy" in log
     secrets = [CLIENTS_PASSWORD, UPSTREAMS_PASSWORD, WRONG_PASSWORD, HUB_PASSWORD, SIGNATURE]
     secrets += [base64.b64encode(f"ada:{CLIENTS_PASSWORD}".encode()).decode(), *made]
+    secrets += [stored, KEY]
     secrets += [
         seen.headers["authorization"].partition(" ")[2]
         for seen in registry.requests
         if "authorization" in seen.headers
     ]
-    assert len(secrets) > 9
     assert [secret for secret in secrets if secret in log] == []
     if form == "json":
         lines = [json.loads(line) for line in log.splitlines()]

@@ -1,6 +1,7 @@
 """A tag: what the upstream says now, or said last."""
 
 import json
+import re
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -405,3 +406,15 @@ def test_a_request_that_waits_at_a_shutdown_is_told_so(
         reply = asked.result()
     assert (reply.status, reply.error) == (503, "UNAVAILABLE")
     assert "shutting down" in reply.message
+
+
+def test_nothing_that_an_upstream_says_breaks_the_warning(
+    server: RunningServer, registry: FakeRegistry, hello: Image
+) -> None:
+    """It is a quoted string in a header: RFC 7234, 5.5."""
+    server.manifest("hello", "latest")
+    realm = r"http://one\"two\\three.test/"
+    registry.misbehave(behaviours.status(401, {"WWW-Authenticate": f'Bearer realm="{realm}"'}))
+    reply = server.manifest("hello", "latest")
+    assert "one'two/three.test" in reply.headers["Warning"]
+    assert re.fullmatch(r'299 - "[^"\\]*"', reply.headers["Warning"])

@@ -75,6 +75,13 @@ def test_an_upstream_that_is_not_meant_is_never_asked(
     assert (registry.requests, quay.requests) == ([], [])
 
 
+@pytest.mark.parametrize("path", ["nope/manifests/latest", "nope/tags/list", "a/blobs/x:y"])
+def test_errors_say_whose_image_was_asked_for_too(server: RunningServer, path: str) -> None:
+    reply = server.ask(f"{PREFIX}/{path}?ns=quay.io")
+    assert reply.status in (400, 404)
+    assert reply.headers["OCI-Namespace"] == "quay.io"
+
+
 def test_a_dotted_first_part_belongs_to_the_name_where_ns_says_whose_it_is(
     server: RunningServer, quay: FakeRegistry
 ) -> None:

@@ -1,6 +1,5 @@
 """What all pages share: who looks at them, how they are sent, and their errors."""
 
-import http.client
 from functools import cached_property
 from typing import Any
 
@@ -9,8 +8,8 @@ from tornado.web import HTTPError
 from depproxy.access.visitor import Visitor
 from depproxy.config import GroupConfig
 from depproxy.errors import Unauthenticated
-from depproxy.handlers.access_log import ADMIN_IN_LOG
-from depproxy.handlers.base import BaseHandler, UnknownHandler
+from depproxy.handlers.answers import reason_of
+from depproxy.handlers.base import BaseHandler, UnknownHandler, raised
 from depproxy.handlers.forms import FormHandler
 from depproxy.handlers.pages import places
 from depproxy.handlers.pages.site import Site
@@ -51,7 +50,7 @@ class PageHandler(BaseHandler):
     @cached_property
     def visitor(self) -> Visitor:
         visitor = self.site.reception.visitor(self.session)
-        self.access.user = ADMIN_IN_LOG if visitor.is_admin else visitor.user
+        self.note_visitor(visitor)
         return visitor
 
     @property
@@ -115,8 +114,7 @@ class PageHandler(BaseHandler):
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         """Who has to say who he is is asked for it, by a form; he comes back to a page, and not
         into the middle of what he wanted to do."""
-        error = kwargs.get("exc_info", (None, None, None))[1]
-        if isinstance(error, Unauthenticated):
+        if isinstance(raised(kwargs), Unauthenticated):
             self.redirect(places.sign_in_page(self.way_back()), status=303)
         else:
             super().write_error(status_code, **kwargs)
@@ -126,7 +124,7 @@ class PageHandler(BaseHandler):
         return self.request.uri or places.HOME
 
     def render_error(self, status: int, code: str, message: str) -> None:
-        title = http.client.responses.get(status, "Error")
+        title = reason_of(status)
         self.show("error.html", status=status, title=title, message=message)
 
 

@@ -38,8 +38,6 @@ def _words(key: str, value: Any) -> str:
             return (
                 f"While an upstream fails, cached tags are served for {readable.duration(seconds)}."
             )
-        case "refused_stale_for", None:
-            return "After a refusal, cached tags are served without limit."
         case "refused_stale_for", seconds:
             return f"After a refusal, cached tags are served for {readable.duration(seconds)}."
         case "not_found_ttl", seconds:

@@ -8,6 +8,8 @@ from depproxy.oci.digest import Digest
 
 _DOCKER_HUB = "docker.io"
 
+_WILDCARDS = frozenset("*?[")
+
 _HUBS_HOST = "registry-1.docker.io"
 """Where Docker Hub's registry answers."""
 
@@ -35,7 +37,11 @@ def full_name(before: str, image: str, reference: str) -> str:
 
 
 def example(group: GroupConfig) -> str:
-    """An image that most groups can pull."""
+    """An image that the group serves: the first that ``allow`` names in full, or one of Docker Hub
+    that everybody knows."""
+    named = [pattern for pattern in group.allow if not _WILDCARDS & set(pattern)]
+    if named:
+        return f"{named[0].removeprefix('library/')}:latest"
     first = group.upstreams[0]
     if first == _DOCKER_HUB:
         return "alpine:latest"

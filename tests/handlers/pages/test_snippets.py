@@ -1,6 +1,7 @@
 """Ready lines: they name the prefix, the host that clients know, and the right upstream."""
 
 import tomllib
+from dataclasses import replace
 
 import pytest
 
@@ -51,6 +52,19 @@ def test_the_example_is_an_image_that_the_group_can_have(
     upstreams: tuple[str, ...], image: str
 ) -> None:
     assert snippets.first_command(URL, group(*upstreams)) == f"docker pull {PREFIX}/{image}"
+
+
+@pytest.mark.parametrize(
+    ("allow", "image"),
+    [
+        (("library/hello",), "hello:latest"),
+        (("acme/*", "quay.io/acme/tool"), "quay.io/acme/tool:latest"),
+        (("library/*", "library/[ab]*", "librar?/x"), "alpine:latest"),
+    ],
+)
+def test_the_example_is_an_image_that_the_group_names(allow: tuple[str, ...], image: str) -> None:
+    found = replace(group("docker.io", "quay.io"), allow=allow)
+    assert snippets.first_command(URL, found) == f"docker pull {PREFIX}/{image}"
 
 
 def test_a_private_group_is_signed_in_to_first() -> None:

@@ -15,7 +15,7 @@ import pytest
 from depproxy.demo.image import Image
 from depproxy.oci.digest import Digest
 from tests.running import PREFIX, RunningServer
-from tests.scenarios.hostile.wire import MIB, Wire, get, judge
+from tests.scenarios.hostile.wire import MIB, Answer, Wire, get, judge
 from tests.waiting import wait_for
 
 SEED = 20
@@ -59,14 +59,10 @@ def resident() -> int:
     return int(pages) * resource.getpagesize()
 
 
-@pytest.mark.parametrize("framing", ["length", "chunks"])
-@pytest.mark.parametrize(
-    ("method", "path"),
-    [("PUT", f"{PREFIX}/hello/manifests/latest"), ("POST", f"{PREFIX}/hello/blobs/uploads/")],
-)
-def test_a_large_body_is_refused_and_not_kept(
+def send_a_large_body(
     server: RunningServer, framing: str, method: str, path: str
-) -> None:
+) -> tuple[Answer, int]:
+    """What 64 MiB are answered with, and by how many bytes this process grew meanwhile."""
     piece = bytes(65536)
     pieces = 64 * MIB // len(piece)
     length, chunk = f"Content-Length: {pieces * len(piece)}", piece
@@ -80,11 +76,36 @@ def test_a_large_body_is_refused_and_not_kept(
             for _ in range(pieces):
                 wire.send(chunk)
                 peak = max(peak, resident())
+        if framing == "chunks":
+            with contextlib.suppress(ConnectionError):
+                wire.send(b"0\r\n\r\n")
         answer = wire.answer()
+    return answer, peak - before
+
+
+@pytest.mark.parametrize("framing", ["length", "chunks"])
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("PUT", f"{PREFIX}/hello/manifests/latest"), ("POST", f"{PREFIX}/hello/blobs/uploads/")],
+)
+def test_a_large_body_is_refused_and_not_kept(
+    server: RunningServer, framing: str, method: str, path: str
+) -> None:
+    answer, grown = send_a_large_body(server, framing, method, path)
     assert (answer.status, answer.fields["allow"]) == (405, "GET, HEAD")
     judge(answer, method, path)
     assert json.loads(answer.body)["errors"][0]["code"] == "UNSUPPORTED"
-    assert peak - before < 16 * MIB
+    assert grown < 16 * MIB
+
+
+@pytest.mark.parametrize("framing", ["length", "chunks"])
+@pytest.mark.parametrize("path", ["/jwt/auth", "/-/sign_in"])
+def test_a_form_that_is_large_is_refused_and_not_kept(
+    server: RunningServer, framing: str, path: str
+) -> None:
+    answer, grown = send_a_large_body(server, framing, "POST", path)
+    assert answer.status == 413
+    assert grown < 16 * MIB
 
 
 def test_half_sent_requests_keep_nobody_waiting(server: RunningServer, hello: Image) -> None:

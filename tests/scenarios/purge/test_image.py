@@ -240,6 +240,11 @@ def test_bad_parameters_are_400_and_nothing_goes(
     assert (held(server), pointers(server)) == (before, known)
 
 
+def test_an_error_repeats_what_was_sent_letter_by_letter(server: RunningServer) -> None:
+    reply = server.purge(query="?image=hello&reference=100%25")
+    assert "'100%'" in reply.json["error"]
+
+
 # -- upstreams -----------------------------------------------------------------------------------
 
 

@@ -66,4 +66,5 @@ def assert_no_token(reply: Reply) -> None:
     assert (reply.status, reply.error) == (401, "UNAUTHORIZED")
     assert reply.headers["WWW-Authenticate"] == 'Basic realm="depproxy"'
     assert reply.headers["Content-Type"] == "application/json"
+    assert reply.headers["Docker-Distribution-Api-Version"] == "registry/2.0"
     assert set(reply.json) == {"errors"}

@@ -197,8 +197,10 @@ def test_pages_are_kept_by_nobody_and_run_nothing_of_strangers(tab: Tab, path: s
     assert policy["default-src"] == "'none'"
     assert policy["script-src"] == policy["style-src"] == "'self'"
     assert policy["frame-ancestors"] == policy["base-uri"] == "'none'"
+    assert policy["form-action"] == "'self'"
     assert "unsafe" not in headers["Content-Security-Policy"]
     assert headers["X-Content-Type-Options"] == "nosniff"
+    assert headers["Referrer-Policy"] == "same-origin"
 
 
 def test_nothing_on_a_page_is_inline_or_from_elsewhere(tab: Tab, hello: Image) -> None:
