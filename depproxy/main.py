@@ -15,7 +15,7 @@ from typing import Any
 
 from depproxy import __version__
 from depproxy.access import advice
-from depproxy.commands import passwd, purge, usage, verify, warm
+from depproxy.commands import health, passwd, purge, usage, verify, warm
 from depproxy.config import Config, load_config
 from depproxy.demo.plan import demo_config, demo_lines
 from depproxy.demo.registry import serve_demo_registry
@@ -37,7 +37,14 @@ _NO_CONFIG = (
     f"'depproxy --example {EXAMPLE}' prints one to begin with"
 )
 
-COMMANDS = {"usage": usage, "purge": purge, "verify": verify, "warm": warm, "passwd": passwd}
+COMMANDS = {
+    "usage": usage,
+    "purge": purge,
+    "verify": verify,
+    "warm": warm,
+    "health": health,
+    "passwd": passwd,
+}
 """What is done beside the server; each has ``add_arguments`` and ``run``."""
 
 EXIT_FAILED = 1
