@@ -53,8 +53,9 @@ class Container:
         self.host = f"127.0.0.1:{self.port}"
         self.id = ""
         self._docker = docker
-        self._config = folder / "depproxy.yml"
-        self._config.write_text(
+        self.config = folder / "conf" / "depproxy.yml"
+        self.config.parent.mkdir(exist_ok=True)
+        self.config.write_text(
             f"listen: {self.host}\n"
             f"external_url: http://{self.host}\n"
             "data_dir: /var/lib/depproxy\n"
@@ -65,7 +66,7 @@ class Container:
     @contextmanager
     def serving(self, volume: str) -> Iterator[None]:
         mounts = (
-            f"--volume={self._config}:/etc/depproxy/depproxy.yml:ro",
+            f"--volume={self.config.parent}:/etc/depproxy:ro",
             f"--volume={volume}:/var/lib/depproxy",
         )
         run = ("run", "--detach", "--net=host", "--health-interval=1s", *HARDENED, *mounts)
@@ -151,6 +152,24 @@ def test_docker_pulls_through_it_and_the_next_container_has_what_was_cached(
         assert docker.run("run", "--net=none", "--rm", second.image).stdout == "A test speaks.\n"
         docker.forget(second.image)
     docker.run("volume", "rm", "cache")
+
+
+def test_a_signal_makes_it_read_a_file_that_was_replaced(
+    docker: Docker, registry: FakeRegistry, hello: Image, tmp_path: Path
+) -> None:
+    """Which it sees only because the folder is mounted."""
+    container = Container(docker, tmp_path, registry.url)
+    with container.serving("replaced"):
+        new = container.config.with_name("new")
+        new.write_text(container.config.read_text().replace("mygroup", "another"))
+        new.rename(container.config)
+        docker.run("kill", "--signal=HUP", container.id)
+        while "the configuration was read again" not in container.log:
+            time.sleep(0.05)
+        name = container.image.replace("mygroup", "another")
+        docker.run("pull", name)
+        docker.forget(name)
+    docker.run("volume", "rm", "replaced")
 
 
 def test_docker_stop_lets_a_pull_end(
