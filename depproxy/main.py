@@ -5,6 +5,7 @@ import asyncio
 import contextlib
 import gc
 import logging
+import os
 import resource
 import sys
 import tempfile
@@ -145,7 +146,8 @@ def _command(command: ModuleType, config: Config, options: argparse.Namespace) -
 
 def _found_config(is_demo: bool) -> Path | None:
     """The demo needs no file of anybody's: it takes no more of one than the addresses."""
-    found = next((file for file in CONFIG_FILES if file.exists()), None)
+    # Not Path.exists(): it fails in a folder that this user may not look into, such as root's.
+    found = next((file for file in CONFIG_FILES if os.path.exists(file)), None)
     return shipped_file(EXAMPLE) if found is None and is_demo else found
 
 
