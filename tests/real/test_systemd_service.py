@@ -56,7 +56,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         registry.add_image("library/hello", "latest", hello)
         machine, proxy = Machine(folder), Depproxy(folder, registry.url)
         shipped = machine.checkout / "conf"
-        text = proxy.config.read_text().replace(f"{folder / 'data'}\n", "/var/lib/depproxy\n")
+        text = proxy.config.read_text().replace(f"{folder / 'data'}\n", "data\n")
         (shipped / "depproxy.yml").write_text(text)
         addresses = (shipped / "depproxy.socket").read_text()
         (shipped / "depproxy.socket").write_text(addresses.replace(":8080\n", f":{proxy.port}\n"))
@@ -76,7 +76,8 @@ def test_docker_pulls_through_it(service: Service, tmp_path: Path) -> None:
         assert docker.run("run", "--net=none", "--rm", name).stdout == "Served by a service.\n"
         docker.forget(name)
     as_user = "runuser -u depproxy -- /opt/depproxy/bin/depproxy"
-    usage = json.loads(service.machine.run(f"{as_user} usage --json").stdout)
+    # In root's folder, which that user cannot look into.
+    usage = json.loads(service.machine.run(f"cd /root && {as_user} usage --json").stdout)
     assert (usage[0]["manifests"], usage[0]["blobs"]) == (2, 2)
 
 
