@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import logging
+import os
 import sys
 import tempfile
 from collections.abc import Coroutine, Sequence
@@ -12,7 +13,7 @@ from typing import Any
 
 from depproxy import __version__
 from depproxy.access import advice
-from depproxy.commands import passwd, purge, usage, verify, warm
+from depproxy.commands import health, passwd, purge, usage, verify, warm
 from depproxy.config import Config, load_config
 from depproxy.demo.plan import demo_config, demo_lines
 from depproxy.demo.registry import serve_demo_registry
@@ -35,7 +36,14 @@ _NO_CONFIG = (
     f"'depproxy --example {EXAMPLE}' prints one to begin with"
 )
 
-COMMANDS = {"usage": usage, "purge": purge, "verify": verify, "warm": warm, "passwd": passwd}
+COMMANDS = {
+    "usage": usage,
+    "purge": purge,
+    "verify": verify,
+    "warm": warm,
+    "health": health,
+    "passwd": passwd,
+}
 """What is done beside the server; each has ``add_arguments`` and ``run``."""
 
 EXIT_FAILED = 1
@@ -128,7 +136,8 @@ def _command(command: ModuleType, config: Config, options: argparse.Namespace) -
 
 def _found_config(is_demo: bool) -> Path | None:
     """The demo needs no file of anybody's: it takes no more of one than the addresses."""
-    found = next((file for file in CONFIG_FILES if file.exists()), None)
+    # Not Path.exists(): it fails in a folder that this user may not look into, such as root's.
+    found = next((file for file in CONFIG_FILES if os.path.exists(file)), None)
     return shipped_file(EXAMPLE) if found is None and is_demo else found
 
 

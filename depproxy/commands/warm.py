@@ -12,6 +12,7 @@ from tornado.httpclient import HTTPClientError, HTTPResponse
 from tornado.simple_httpclient import SimpleAsyncHTTPClient
 
 from depproxy.commands.command import CommandFailed, Progress, add_json, split_image, tell
+from depproxy.commands.own_server import own_url
 from depproxy.config import Config
 from depproxy.errors import InvalidRequest
 from depproxy.oci.contents import Contents, Part, Variant, contents_of
@@ -21,8 +22,6 @@ from depproxy.oci.names import Tag
 
 PASSWORD_VARIABLE = "DEPPROXY_PASSWORD"
 """Where the password of ``--user`` is: arguments can be seen by everybody on a machine."""
-
-_EVERY_ADDRESS = ("0.0.0.0", "::")  # noqa: S104 - nothing is bound here
 
 _AT_ONCE = 4
 """Blobs at once: what docker does, and one more."""
@@ -52,7 +51,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(config: Config, options: Namespace) -> int:
     """Pulls what it can; returns 1 where something failed. Raises `CommandFailed`."""
-    server = (options.url or _own_url(config)).rstrip("/")
+    server = (options.url or own_url(config)).rstrip("/")
     warmer = _Warmer(
         f"{server}/v2/{quote(options.group)}/dependency_proxy/containers",
         options.platform or [_own_platform()],
@@ -192,16 +191,6 @@ def _said(error: HTTPClientError, streamed: bytes) -> str:
         return str(json.loads(body)["errors"][0]["message"])
     except (ValueError, KeyError, IndexError, TypeError):
         return f"the server answers {error.code} {error.message or ''}".strip()
-
-
-def _own_url(config: Config) -> str:
-    """Where the server on this machine listens; by its public name where that needs TLS."""
-    address = next((address for address in config.listen if not address.unix), None)
-    if config.tls.certificate or address is None:
-        return config.external_url
-    if address.host in _EVERY_ADDRESS:
-        return f"http://localhost:{address.port}"
-    return f"http://{address}"
 
 
 def _own_platform() -> str:

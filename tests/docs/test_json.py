@@ -91,6 +91,7 @@ def test_commands_print_the_fields_of_the_reference(
         "usage": command("usage", "--json").json[0],
         "warm": command("warm", "--json", "--platform", "all", "mygroup", "hello").json[0],
         "verify": command("verify", "--json").json,
+        "health": command("health", "--json").json,
         "purge": command("purge", "--json", "mygroup").json,
     }
     assert {name: set(document) for name, document in printed.items()} == {

@@ -53,8 +53,31 @@ def wait_until(ready: Callable[[], bool], process: "subprocess.Popen[bytes]", lo
         time.sleep(0.05)
 
 
-def listens(port: int) -> bool:
-    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+def own_address() -> str:
+    """An address of this machine but 127.0.0.0/8: docker checks no certificates there."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        try:
+            sock.connect(("192.0.2.1", 9))  # sends nothing
+        except OSError as exc:
+            pytest.skip(f"this machine has no address but its own: {exc}")
+        return str(sock.getsockname()[0])
+
+
+@contextmanager
+def docker_certificates(host: str) -> Iterator[Path]:
+    """Where dockerd looks for the authority of a registry, ``ca.crt``. It has no option for it."""
+    folder = Path("/etc/docker/certs.d") / host
+    folder.mkdir(parents=True)
+    try:
+        yield folder
+    finally:
+        for file in folder.iterdir():
+            file.unlink()
+        folder.rmdir()
+
+
+def listens(port: int, host: str = "127.0.0.1") -> bool:
+    with contextlib.suppress(OSError), socket.create_connection((host, port)):
         return True
     return False
 

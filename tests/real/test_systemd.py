@@ -1,6 +1,5 @@
 """systemd's own tools: sockets that outlive a server, and the units that come with the program."""
 
-import http.client
 import os
 import re
 import signal
@@ -17,6 +16,7 @@ import pytest
 from depproxy.demo.image import Image
 from tests.fakes.registry import FakeRegistry
 from tests.real.programs import ROOT, Depproxy, listens, need, run, running
+from tests.real.steady_client import SteadyClient
 
 pytestmark = pytest.mark.real
 
@@ -58,42 +58,6 @@ def starts(proxy: Depproxy) -> int:
     return proxy.log.read_text().count("listens on")
 
 
-class Client(threading.Thread):
-    """Pulls without a break, each time on a connection of its own or on one that is kept, and tries
-    nothing twice but what HTTP tells it to: a request on a kept connection that was closed before
-    the first byte of an answer (RFC 9112, 9.3.1), as docker's and curl's do."""
-
-    def __init__(self, port: int, path: str, stop: threading.Event, *, keeps: bool) -> None:
-        super().__init__()
-        self.outcomes: Counter[str] = Counter()
-        self._port = port
-        self._path = path
-        self._stop_event = stop
-        self._keeps = keeps
-
-    def run(self) -> None:
-        connection, is_fresh = self._connect(), True
-        while not self._stop_event.is_set():
-            try:
-                connection.request("GET", self._path)
-                with connection.getresponse() as response:
-                    body = response.read()
-                    self.outcomes[f"{response.status}, {len(body)} bytes"] += 1
-                    is_over = response.will_close
-            except (ConnectionError, http.client.RemoteDisconnected) as exc:
-                if is_fresh:
-                    self.outcomes[repr(exc)] += 1
-                is_over = True
-            is_fresh = is_over or not self._keeps
-            if is_fresh:
-                connection.close()
-                connection = self._connect()
-        connection.close()
-
-    def _connect(self) -> http.client.HTTPConnection:
-        return http.client.HTTPConnection("127.0.0.1", self._port)
-
-
 def test_a_restart_under_load_fails_no_request(
     tmp_path: Path, registry: FakeRegistry, hello: Image
 ) -> None:
@@ -102,7 +66,7 @@ def test_a_restart_under_load_fails_no_request(
     layer, body = next(iter(hello.blobs.items()))
     path = f"/v2/mygroup/dependency_proxy/containers/hello/blobs/{layer}"
     stop = threading.Event()
-    clients = [Client(proxy.port, path, stop, keeps=number % 2 == 0) for number in range(6)]
+    clients = [SteadyClient(proxy.port, path, stop, keeps=number % 2 == 0) for number in range(6)]
     with activated(proxy):
         for client in clients:
             client.start()
