@@ -28,6 +28,11 @@ from depproxy.handlers.surroundings import SERVER, Surroundings, has_body
 _log = logging.getLogger(__name__)
 
 
+_MAX_DROPPED = 64 * 2**20
+"""Bytes of a refused body that are read, so that its sender comes to read why. Layers may have
+more, but who sends those asks first where to."""
+
+
 class LeanHandler(HTTPMessageDelegate):
     """Answers one request. `answer` is run when the request, with its body, has been read; what it
     raises becomes an answer too."""
@@ -56,6 +61,8 @@ class LeanHandler(HTTPMessageDelegate):
         self._surroundings = surroundings
         self._is_head_sent = False
         self._is_over = False
+        self._to_drop = 0
+        """Bytes of a refused body for whose end the answer still waits."""
         self._task: asyncio.Task[None] | None = None
 
     # -- what Tornado tells ------------------------------------------------------------------
@@ -64,20 +71,29 @@ class LeanHandler(HTTPMessageDelegate):
         self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders
     ) -> Awaitable[None] | None:
         """A verb that is not answered is refused before its body, which may be a whole layer, has
-        come."""
+        come. What comes of it nevertheless is dropped: a connection that is closed under who sends
+        is reset, and a proxy in between would not read our answer any more."""
         self._surroundings.activity.enter()
         if has_body(headers) and self.request.method not in self.VERBS:
-            self.headers["Connection"] = "close"  # Tornado closes where a body was not read
+            self._to_drop = 0 if "Expect" in headers else _MAX_DROPPED
             self._refuse(405)
         return None
 
     def data_received(self, chunk: bytes) -> Awaitable[None] | None:
         """Bodies are dropped as they come: nothing is uploaded here."""
+        if self._to_drop:
+            self._to_drop = max(0, self._to_drop - len(chunk))
+            if not self._to_drop:
+                self.end_body()  # Tornado closes where a body was not read
         return None
 
     def finish(self) -> None:
         """The request has been read."""
         if self._is_over:
+            return
+        if self._to_drop:
+            self._to_drop = 0
+            self.end_body()
             return
         if self.request.method not in self.VERBS:
             self._refuse(405)
@@ -133,7 +149,10 @@ class LeanHandler(HTTPMessageDelegate):
         self.sent += len(piece)
 
     def end_body(self) -> None:
-        """The answer is complete; one of unknown length gets its closing chunk."""
+        """The answer is complete; one of unknown length gets its closing chunk. One that came
+        before the end of its request waits for that."""
+        if self._to_drop:
+            return
         self.connection.finish()
         self._end()
 

@@ -98,6 +98,25 @@ def test_a_large_body_is_refused_and_not_kept(
     assert grown < 16 * MIB
 
 
+def test_who_sends_all_of_a_refused_body_is_told_at_its_begin_and_keeps_the_connection(
+    server: RunningServer,
+) -> None:
+    path = f"{PREFIX}/hello/manifests/latest"
+    with Wire(server.port) as wire:
+        wire.send(f"PUT {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {MIB}\r\n\r\n".encode())
+        assert wire.answer().status == 405
+        wire.send(bytes(MIB) + b"GET /v2/ HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert wire.answer().status == 200
+
+
+def test_who_waits_to_be_told_to_send_a_body_is_told_not_to(server: RunningServer) -> None:
+    path = f"{PREFIX}/hello/manifests/latest"
+    head = f"PUT {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n"
+    with Wire(server.port) as wire:
+        wire.send(head.encode())
+        assert wire.receive_all().startswith(b"HTTP/1.1 405 ")
+
+
 @pytest.mark.parametrize("framing", ["length", "chunks"])
 @pytest.mark.parametrize("path", ["/jwt/auth", "/-/sign_in"])
 def test_a_form_that_is_large_is_refused_and_not_kept(
