@@ -53,8 +53,10 @@ def write_context(folder: Path) -> None:
     lines = (ROOT / ".dockerignore").read_text().splitlines()
     wanted = [line[1:] for line in lines if line.startswith("!")]
     for name in ("Dockerfile", ".dockerignore", *(name for name in wanted if name != "wheels")):
-        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
-        copy(ROOT / name, folder / name)
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, folder / name, symlinks=True)
+        else:
+            shutil.copy(ROOT / name, folder / name)
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     needed = [*project["build-system"]["requires"], *project["project"]["dependencies"]]
     pip = [PYTHON, "-m", "pip", "download", "--quiet", "--only-binary=:all:"]
