@@ -18,7 +18,7 @@ from tests.fakes import behaviours
 from tests.fakes.behaviours import Gate
 from tests.fakes.registry import FakeRegistry
 from tests.real.local_image import write_base, write_context
-from tests.real.programs import Docker, free_port, need, run
+from tests.real.programs import Docker, free_port, need
 from tests.running import PREFIX
 
 pytestmark = pytest.mark.real
@@ -43,8 +43,6 @@ def docker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Docker]:
         docker.run("build", *arguments, "--tag=depproxy", str(folder / "context"))
         yield docker
         docker.run("system", "prune", "--all", "--force")  # with vfs, gigabytes
-    # The network of this machine, for `--net=host`; dockerd leaves it mounted.
-    run("umount", str(folder / "exec" / "netns" / "default"))
 
 
 class Container:
