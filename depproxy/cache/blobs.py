@@ -10,7 +10,7 @@ from typing import Protocol, TypeVar
 
 from depproxy.cache.events import Events
 from depproxy.cache.far_range import FAR, FarRange
-from depproxy.cache.fill import Fill, Inflow, State
+from depproxy.cache.fill import Fill, State
 from depproxy.cache.in_use import InUse
 from depproxy.cache.loans import Loans
 from depproxy.cache.meter import Meter
@@ -19,6 +19,7 @@ from depproxy.cache.progress import Progress
 from depproxy.cache.room import Room
 from depproxy.cache.source import Source
 from depproxy.cache.status import CacheStatus
+from depproxy.cache.transfer import Inflow, Transfer
 from depproxy.config import GroupConfig
 from depproxy.errors import BlobUnknown, StoreError, StoreFull, UpstreamError
 from depproxy.oci.digest import Digest
@@ -301,14 +302,17 @@ class Blobs:
 
     def _start(self, source: Source, digest: Digest) -> _Running:
         registry, image = source.registry, source.repository.image
-        fill = Fill(
+        transfer = Transfer(
             source.tree.begin(digest),
             fetch=self._metered(source, partial(registry.fetch_blob, image, digest)),
-            measure=partial(registry.ask_blob_size, image, digest),
             upstream=registry.name,
+            pause=self._pause,
+        )
+        fill = Fill(
+            transfer,
+            measure=partial(registry.ask_blob_size, image, digest),
             disk=self._disk,
             hashing=self._hashing,
-            pause=self._pause,
             verified=partial(source.tree.holdings.add_blob, digest),
             resumed=partial(self._events.resumed, source.group.name),
         )

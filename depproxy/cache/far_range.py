@@ -9,8 +9,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from depproxy.cache.change import Change
-from depproxy.cache.fill import Inflow
 from depproxy.cache.status import CacheStatus
+from depproxy.cache.transfer import Inflow
 from depproxy.errors import DepproxyError, UpstreamSenseless, UpstreamUnreachable
 from depproxy.oci.ranges import ByteRange
 from depproxy.store.spool import Spool

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from depproxy.cache import change, fill
+from depproxy.cache import change, fill, transfer
 from depproxy.demo.image import Image
 from depproxy.oci.digest import Digest
 from depproxy.upstream import exchange
@@ -31,7 +31,7 @@ def layer(registry: FakeRegistry) -> bytes:
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tries follow each other at once."""
-    monkeypatch.setattr(fill, "PAUSES", (0.0, 0.0, 0.0))
+    monkeypatch.setattr(transfer, "PAUSES", (0.0, 0.0, 0.0))
 
 
 def test_many_clients_share_one_download(
