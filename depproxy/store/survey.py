@@ -11,9 +11,10 @@ from depproxy.oci.digest import Digest
 from depproxy.oci.manifest import MAX_MANIFEST, Descriptor
 from depproxy.oci.names import Tag
 from depproxy.store.blobs import blob_path
+from depproxy.store.counting import Counting
 from depproxy.store.files import Directory, read_file, walk
 from depproxy.store.graph import Key
-from depproxy.store.holdings import Counting, Holdings
+from depproxy.store.holdings import Holdings
 from depproxy.store.inventory import Reference, digest_of
 from depproxy.store.pointer_format import MAX_POINTER, decode_digest, decode_tag
 from depproxy.store.repository import Repository, repository_of

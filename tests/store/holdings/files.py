@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from depproxy.oci.digest import Digest
 from depproxy.oci.manifest import OCI_MANIFEST, Descriptor
 from depproxy.oci.names import ImageName, Tag
+from depproxy.store.counting import Counting
 from depproxy.store.graph import Key
-from depproxy.store.holdings import Counting, Holdings
+from depproxy.store.holdings import Holdings
 from depproxy.store.inventory import Inventory, Reference, Selection, key_of
 from depproxy.store.repository import Repository
 from depproxy.store.shared import SharedFiles
