@@ -18,7 +18,6 @@ from depproxy.store.spool import Spool
 FAR = 64 * 1024 * 1024
 """Bytes that a range must begin ahead of what a fill has: nearer ones are worth waiting for."""
 
-
 FetchRange = Callable[[ByteRange, Inflow], Awaitable[None]]
 """Bring just these bytes into an inflow. Raises `UpstreamError`."""
 

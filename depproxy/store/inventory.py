@@ -63,14 +63,15 @@ class Inventory:
         self.total -= self.blobs.pop(key, 0)
         self.graph.forget(key)
 
-    def set_tag(self, reference: Reference) -> list[Key]:
-        """A tag means this now; returns what nothing leads to any more."""
+    def set_tag(self, reference: Reference) -> None:
+        """A tag means this now."""
         tags = self._tags.setdefault(reference.repository, {})
         assert isinstance(reference.reference, Tag)
         old = tags.get(reference.reference)
         tags[reference.reference] = reference
         self.graph.point(key_of(reference.descriptor.digest))
-        return self.graph.unpoint(key_of(old.descriptor.digest)) if old else []
+        if old:
+            self.graph.unpoint(key_of(old.descriptor.digest))
 
     def set_digest(self, reference: Reference) -> None:
         """An image knows a manifest by its digest."""
@@ -115,11 +116,6 @@ class Inventory:
         """Distinct manifest documents, and the other blobs."""
         manifests = sum(1 for key in self.graph if key in self.blobs)
         return manifests, len(self.blobs) - manifests
-
-    def knows(self, reference: Reference) -> bool:
-        """Whether there is such a reference, whatever it means."""
-        repository, name = reference.repository, reference.reference
-        return name in self._tags.get(repository, {}) or name in self._digests.get(repository, {})
 
     def documents(self) -> set[Key]:
         """Every manifest that a reference names."""
