@@ -57,9 +57,11 @@ class FarRange:
         return max(offset, self._end)
 
     def read(self, offset: int, length: int) -> bytes:
+        """See `BlobStream`; offsets are the blob's. Raises `StoreError`."""
         return self._spool.read(offset - self._asked.start, min(length, self._end - offset))
 
     def close(self) -> None:
+        """Ask for no more; what came is gone."""
         self._task.cancel()
         self._task.add_done_callback(lambda _: self._spool.close())
 

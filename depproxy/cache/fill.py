@@ -40,6 +40,8 @@ once, and less would come in packets that are mostly headers."""
 
 
 class State(Enum):
+    """Where a fill is; this file's docstring has the table."""
+
     ASKING = "asking"
     FLOWING = "flowing"
     PAUSED = "paused"
@@ -108,6 +110,7 @@ class Fill:
         self._readers += 1
 
     def release(self) -> None:
+        """Undo one `hold`. The file is closed with the last one, when the fill has ended."""
         self._readers -= 1
         self._close_if_done()
 

@@ -35,8 +35,11 @@ _PASSING = (502, 503, 504)
 class Inflow(Protocol):
     """Where one try's bytes go; called on the thread that receives them."""
 
-    def begin(self, start: int, size: int | None) -> None: ...
-    def write(self, data: memoryview, /) -> None: ...
+    def begin(self, start: int, size: int | None) -> None:
+        """What follows begins at offset ``start`` of a blob of ``size`` bytes, None: unknown."""
+
+    def write(self, data: memoryview, /) -> None:
+        """The next bytes. What is raised ends the try."""
 
 
 Fetch = Callable[[int, Inflow], Awaitable[None]]

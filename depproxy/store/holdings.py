@@ -131,6 +131,7 @@ class Holdings:
     # -- questions ---------------------------------------------------------------------------
 
     def totals(self) -> Totals:
+        """Everything that is here, counted without looking at the disk."""
         with self._lock:
             manifests, blobs = self._inventory.counts()
             size = self._inventory.total - self.shared_size()
@@ -157,6 +158,7 @@ class Holdings:
 
     @property
     def is_exact(self) -> bool:
+        """Whether a walk has ended, and nobody had reason to `doubt` since."""
         return self._exact
 
     def ask(self, question: Callable[[Inventory], T]) -> T:

@@ -56,10 +56,12 @@ class Inventory:
     # -- what is there -----------------------------------------------------------------------
 
     def add_blob(self, key: Key, size: int) -> None:
+        """A file of ``size`` bytes has this digest's name."""
         self.total += size - self.blobs.get(key, 0)
         self.blobs[key] = size
 
     def remove_blob(self, key: Key) -> None:
+        """It has no file any more, and what it led to may have lost its last use."""
         self.total -= self.blobs.pop(key, 0)
         self.graph.forget(key)
 
@@ -124,6 +126,7 @@ class Inventory:
         }
 
     def repositories(self) -> list[Repository]:
+        """The images that have, or once had, a reference."""
         return list(dict.fromkeys((*self._tags, *self._digests)))
 
     def roots(self, repository: Repository, *, only_cached: bool = True) -> list[Reference]:
