@@ -146,11 +146,13 @@ def blob_bytes(data: bytes, headers: dict[str, str] | None = None) -> Behaviour:
     return status(200, headers, data)
 
 
-def chunked(data: bytes, *, gate: Gate | None = None) -> Behaviour:
+def chunked(
+    data: bytes, code: int = 200, headers: dict[str, str] | None = None, *, gate: Gate | None = None
+) -> Behaviour:
     """A body whose length nobody tells; to HEAD neither. Its end waits for the gate."""
 
     async def behave(exchange: Exchange) -> None:
-        await exchange.send_head(200, {"Transfer-Encoding": "chunked"})
+        await exchange.send_head(code, {"Transfer-Encoding": "chunked", **(headers or {})})
         if exchange.seen.method == "HEAD":
             return
         for start in range(0, len(data), 50_000):
