@@ -53,7 +53,7 @@ class Listener(Protocol):
         """The upstream has begun to send, in this try, a blob of ``size`` bytes; None: unknown."""
 
     def grew(self) -> None:
-        """More bytes are on disk."""
+        """More bytes are on disk. May come a moment after the last one, too."""
 
     def broke(self) -> None:
         """A try has come to nothing; a new one is due."""
@@ -130,7 +130,7 @@ class _OneTry:
         self._upstream = upstream
         self._listener = listener
         self._loop = asyncio.get_running_loop()
-        self._growth = Pace(self._report_grew)
+        self._growth = Pace(listener.grew)
         self._position, self._closed = 0, False
 
     def begin(self, start: int, size: int | None) -> None:
@@ -163,7 +163,3 @@ class _OneTry:
     def _report_began(self, size: int | None) -> None:
         if not self._closed:
             self._listener.began(size)
-
-    def _report_grew(self) -> None:
-        if not self._closed:
-            self._listener.grew()
