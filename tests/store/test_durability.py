@@ -26,18 +26,26 @@ def point(tree: Tree) -> None:
     tree.pointers.update_tag(ALPINE, Tag("latest"), lambda _: TagPointer(current=KNOWN))
 
 
-WRITES: dict[str, Callable[[Tree], None]] = {
-    blob_path(LAYER): lambda tree: tree.store(LAYER, DATA),
-    ALPINE.path(Tag("latest"), ".json"): point,
-    ALPINE.path(LAYER, ".json"): lambda tree: tree.pointers.write_digest(ALPINE, KNOWN),
-    f"{ALPINE.folder}/lists": lambda tree: tree.lists.write(ALPINE, KeptList("q", 1.0, "{}")),
+WRITES: dict[str, tuple[str, Callable[[Tree], None]]] = {
+    "blob": (blob_path(LAYER), lambda tree: tree.store(LAYER, DATA)),
+    "tag": (ALPINE.path(Tag("latest"), ".json"), point),
+    "digest": (
+        ALPINE.path(LAYER, ".json"),
+        lambda tree: tree.pointers.write_digest(ALPINE, KNOWN),
+    ),
+    "list": (
+        f"{ALPINE.folder}/lists/",
+        lambda tree: tree.lists.write(ALPINE, KeptList("q", 1.0, "{}")),
+    ),
 }
+"""What is written → where its name begins, and how it comes to be."""
 
 
-@pytest.mark.parametrize("name", WRITES)
+@pytest.mark.parametrize("what", WRITES)
 def test_a_file_is_synced_before_it_gets_its_name_and_its_folder_after(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    name, write = WRITES[what]
     fsync, rename = os.fsync, os.rename
     synced: list[int] = []
     named: list[tuple[int, list[int]]] = []
@@ -54,8 +62,7 @@ def test_a_file_is_synced_before_it_gets_its_name_and_its_folder_after(
 
     monkeypatch.setattr(os, "fsync", noted_fsync)
     monkeypatch.setattr(os, "rename", noted_rename)
-    WRITES[name](open_tree(tmp_path))
+    write(open_tree(tmp_path))
     ((file, before),) = named
-    folder = tmp_path / name if (tmp_path / name).is_dir() else (tmp_path / name).parent
     assert file in before
-    assert folder.stat().st_ino in synced
+    assert (tmp_path / os.path.dirname(name)).stat().st_ino in synced
