@@ -77,6 +77,18 @@ def test_revalidate_after_spares_no_question_while_the_newest_body_is_missing(
     assert len(registry.asked("HEAD", TAG)) == 2
 
 
+def test_revalidate_after_spares_no_question_while_only_an_older_body_is_on_disk(
+    start: Start, registry: FakeRegistry, hello: Image, newer: Image
+) -> None:
+    server = start()
+    server.manifest("hello", "latest")
+    registry.tag("library/hello", "latest", newer.index)
+    server.manifest("hello", "latest", "HEAD")
+    server.stop()
+    server = start(group="revalidate_after: 1h")
+    assert server.manifest("hello", "latest").body == newer.manifests[newer.index][1]
+
+
 def test_the_upstream_is_always_asked_with_the_same_accept(
     server: RunningServer, registry: FakeRegistry, hello: Image
 ) -> None:
@@ -186,6 +198,30 @@ def test_a_slow_answer_counts_although_nobody_waits_for_it(
     while pointer(server)["announced"] is None:
         time.sleep(0.001)
     assert pointer(server)["announced"] == newer.index
+
+
+def test_a_200_counts_more_than_a_404_that_came_while_it_was_under_way(
+    server: RunningServer, registry: FakeRegistry, hello: Image
+) -> None:
+    digest_gone, tag_there = Gate(), Gate()
+
+    async def gone(exchange: behaviours.Exchange) -> None:
+        await digest_gone.wait()
+        await exchange.send(404)
+
+    registry.misbehave(gone, f".*/{hello.index}", method="GET", times=1)
+    registry.misbehave(behaviours.status(404), TAG, method="GET", times=1)
+    with ThreadPoolExecutor(2) as clients:
+        first = clients.submit(server.manifest, "hello", "latest")
+        digest_gone.reached.wait()
+        registry.misbehave(behaviours.hold(tag_there), TAG, method="HEAD", times=1)
+        second = clients.submit(server.manifest, "hello", "latest", "HEAD")
+        tag_there.reached.wait()
+        digest_gone.open()
+        assert first.result().status == 404
+        tag_there.open()
+        assert second.result().status == 200
+    assert server.manifest("hello", "latest").body == hello.manifests[hello.index][1]
 
 
 def test_404_marks_a_tag_gone_on_disk_and_only_200_revives_it(
