@@ -83,12 +83,15 @@ def raw(data: bytes) -> Behaviour:
     return behave
 
 
-def hold(gate: Gate) -> Behaviour:
-    """Honest, but not before the gate opens."""
+def hold(gate: Gate, code: int | None = None) -> Behaviour:
+    """An answer with this status, or an honest one, but not before the gate opens."""
 
     async def behave(exchange: Exchange) -> None:
         await gate.wait()
-        await exchange.registry.answer_honestly(exchange)
+        if code is None:
+            await exchange.registry.answer_honestly(exchange)
+        else:
+            await exchange.send(code)
 
     return behave
 

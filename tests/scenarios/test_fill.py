@@ -3,7 +3,6 @@
 import http.client
 import os
 import random
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -165,6 +164,17 @@ def test_a_wrong_content_range_leads_to_a_restart(
         f"bytes={3 * MIB}-",
         None,
     ]
+
+
+def test_a_part_of_the_rest_only_leads_to_a_restart(
+    server: RunningServer, registry: FakeRegistry, layer: bytes
+) -> None:
+    start, end = 3 * MIB, 4 * MIB
+    part = {"Content-Range": f"bytes {start}-{end - 1}/{len(layer)}"}
+    registry.misbehave(behaviours.status(206, part, layer[start:end]), ".*/blobs/.*", times=1)
+    registry.misbehave(behaviours.blob_until(start, "close"), ".*/blobs/.*", times=1)
+    assert server.blob("hello", Digest.of(layer)).body == layer
+    assert registry.asked("GET")[2].headers.get("range") is None
 
 
 def test_a_rest_of_a_blob_of_another_size_leads_to_a_restart(
@@ -336,20 +346,20 @@ def test_a_right_blob_of_another_length_than_head_told_is_kept_and_its_followers
     assert (hit.cache, hit.body) == ("hit", layer)
 
 
-def test_a_follower_does_not_inherit_the_404_of_another_image(
-    server: RunningServer, registry: FakeRegistry, layer: bytes
+@pytest.mark.parametrize("status", [401, 403, 404])
+def test_a_follower_does_not_inherit_what_another_image_was_told(
+    server: RunningServer, registry: FakeRegistry, layer: bytes, status: int
 ) -> None:
     gate = Gate()
     digest = Digest.of(layer)
-    registry.misbehave(behaviours.hold(gate), "/v2/library/other/blobs/.*")
+    registry.misbehave(behaviours.hold(gate, status), "/v2/library/other/blobs/.*")
     with ThreadPoolExecutor(2) as clients:
         other = clients.submit(server.blob, "other", digest)
         gate.reached.wait()
         mine = clients.submit(server.blob, "hello", digest)
-        while server.running_requests < 2:
-            time.sleep(0.001)
+        wait_for(lambda: server.running_requests == 2)
         gate.open()
-        assert (other.result().status, other.result().error) == (404, "BLOB_UNKNOWN")
+        assert other.result().status == 404
         assert mine.result().body == layer
 
 

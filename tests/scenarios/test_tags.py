@@ -204,11 +204,7 @@ def test_a_200_counts_more_than_a_404_that_came_while_it_was_under_way(
     server: RunningServer, registry: FakeRegistry, hello: Image
 ) -> None:
     digest_gone, tag_there = Gate(), Gate()
-
-    async def gone(exchange: behaviours.Exchange) -> None:
-        await digest_gone.wait()
-        await exchange.send(404)
-
+    gone = behaviours.hold(digest_gone, 404)
     registry.misbehave(gone, f".*/{hello.index}", method="GET", times=1)
     registry.misbehave(behaviours.status(404), TAG, method="GET", times=1)
     with ThreadPoolExecutor(2) as clients:
