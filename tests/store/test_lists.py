@@ -37,7 +37,11 @@ def test_an_answer_to_another_question_is_none(lists: Lists, tmp_path: Path) -> 
     assert lists.read(ALPINE, SECOND.question) is None
 
 
-@pytest.mark.parametrize("damage", [b"", b"{", b"[]", b'{"question": "tags?"}', b"\xff"])
+@pytest.mark.parametrize(
+    "damage",
+    [b"", b"{", b"[]", b'{"question": "tags?"}', b"\xff", b"[" * 100_000],
+    ids=["nothing", "cut", "other", "less", "binary", "deep"],
+)
 def test_what_cannot_be_read_is_not_there(lists: Lists, tmp_path: Path, damage: bytes) -> None:
     (file,) = (tmp_path / ALPINE.folder / "lists").iterdir()
     file.write_bytes(damage)
