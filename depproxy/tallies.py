@@ -35,6 +35,7 @@ class Distribution:
         self._sum = 0.0
 
     def add(self, value: float) -> None:
+        """One more value, in the unit of ``bounds``."""
         self._counts[bisect_left(self._bounds, value)] += 1
         self._sum += value
 

@@ -57,6 +57,7 @@ ARROWS: dict[str, set[str]] = {
 FORBIDDEN_IN_FILES: dict[str, set[str]] = {
     "depproxy/cache/fill.py": {"upstream"},
     "depproxy/cache/tags.py": {"upstream"},
+    "depproxy/cache/transfer.py": {"upstream"},
     "depproxy/cache/upstream_choice.py": {"upstream", "store"},
     "depproxy/config/model.py": {"errors"},
 }

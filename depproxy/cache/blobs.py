@@ -6,11 +6,12 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
+from depproxy.cache.blob_stream import BlobStream, Following, Leave, Stored, followed
 from depproxy.cache.events import Events
-from depproxy.cache.far_range import FAR, FarRange
-from depproxy.cache.fill import Fill, Inflow, State
+from depproxy.cache.far_range import FarRange
+from depproxy.cache.fill import Fill, State
 from depproxy.cache.in_use import InUse
 from depproxy.cache.loans import Loans
 from depproxy.cache.meter import Meter
@@ -19,6 +20,7 @@ from depproxy.cache.progress import Progress
 from depproxy.cache.room import Room
 from depproxy.cache.source import Source
 from depproxy.cache.status import CacheStatus
+from depproxy.cache.transfer import Inflow, Transfer
 from depproxy.config import GroupConfig
 from depproxy.errors import BlobUnknown, StoreError, StoreFull, UpstreamError
 from depproxy.oci.digest import Digest
@@ -28,78 +30,6 @@ from depproxy.store.remembered import MAX_SMALL
 from depproxy.store.tree import Tree
 
 T = TypeVar("T")
-
-
-class BlobStream(Protocol):
-    """A blob that can be read while it may still be growing. Close it."""
-
-    status: CacheStatus
-    size: int | None
-    """Bytes; None where nobody knows before the end."""
-    fd: int | None
-    """An open file with the same offsets, for the kernel to send from; None where there is none."""
-
-    async def readable_to(self, offset: int) -> int:
-        """Wait until there are bytes behind ``offset``; returns where they end, ``offset`` itself
-        at the end of the blob. Raises `UpstreamError` or `StoreError` where it won't come whole."""
-        ...
-
-    def read(self, offset: int, length: int) -> bytes:
-        """At most ``length`` bytes, not beyond what `readable_to` told. Raises `StoreError`."""
-        ...
-
-    def close(self) -> None: ...
-
-
-Leave = Callable[[int | None], None]
-"""Told when a reader ends, with the blob's size in bytes, if it is known."""
-
-
-class _Stored:
-    """A blob on disk."""
-
-    status = CacheStatus.HIT
-
-    def __init__(self, blob: OpenBlob, leave: Leave) -> None:
-        self.size: int | None = blob.size
-        self._blob = blob
-        self._end = blob.size
-        self._leave: Leave | None = leave
-        self.fd: int | None = blob.fd
-        self.read = blob.read
-
-    def close(self) -> None:
-        self._blob.close()
-        if self._leave:
-            leave, self._leave = self._leave, None
-            leave(self._end)
-
-    async def readable_to(self, offset: int) -> int:
-        return max(offset, self._end)
-
-
-class _Following:
-    """A blob that is on its way."""
-
-    def __init__(self, fill: Fill, size: int | None, status: CacheStatus, leave: Leave) -> None:
-        """``fill`` is held already."""
-        self.status = status
-        self.size = size
-        self._fill = fill
-        self._leave: Leave | None = leave
-        self.readable_to = fill.readable_to
-        self.fd: int | None = fill.fd
-        self.read = fill.read
-
-    def is_far(self, start: int) -> bool:
-        """Whether the fill is a long way from an offset."""
-        return start - self._fill.written > FAR
-
-    def close(self) -> None:
-        if self._leave:
-            leave, self._leave = self._leave, None
-            self._fill.release()
-            leave(self._fill.known_size)
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +114,7 @@ class Blobs:
         while True:
             stored = await self._stored(source, digest)
             if stored:
-                return _Stored(stored, leave)
+                return Stored(stored, leave)
             if not has_borrowed and key not in self._running:
                 has_borrowed = True
                 if await self._loans.borrow(source, digest):
@@ -195,7 +125,7 @@ class Blobs:
             try:
                 running = running or self._start(source, digest)
                 fill = running.fill
-                return await _followed(fill, status, leave)
+                return await followed(fill, status, leave)
             except StoreFull:
                 wanted = fill.told_size if fill else None
                 if has_sought_room or not await self._room.seek(wanted or 0):
@@ -222,7 +152,7 @@ class Blobs:
     ) -> BlobStream:
         """The stream to read a range from: ``stream`` itself, unless that is a fill that will not
         get there soon. The one that is not returned is closed."""
-        if not isinstance(stream, _Following) or not stream.is_far(asked.start) or not stream.size:
+        if not isinstance(stream, Following) or not stream.is_far(asked.start) or not stream.size:
             return stream
         fetch = self._metered(
             source, partial(source.registry.fetch_range, source.repository.image, digest)
@@ -301,14 +231,17 @@ class Blobs:
 
     def _start(self, source: Source, digest: Digest) -> _Running:
         registry, image = source.registry, source.repository.image
-        fill = Fill(
+        transfer = Transfer(
             source.tree.begin(digest),
             fetch=self._metered(source, partial(registry.fetch_blob, image, digest)),
-            measure=partial(registry.ask_blob_size, image, digest),
             upstream=registry.name,
+            pause=self._pause,
+        )
+        fill = Fill(
+            transfer,
+            measure=partial(registry.ask_blob_size, image, digest),
             disk=self._disk,
             hashing=self._hashing,
-            pause=self._pause,
             verified=partial(source.tree.holdings.add_blob, digest),
             resumed=partial(self._events.resumed, source.group.name),
         )
@@ -348,17 +281,6 @@ class _Metered:
     def write(self, data: memoryview, /) -> None:
         self._count(len(data))
         self._inflow.write(data)
-
-
-async def _followed(fill: Fill, status: CacheStatus, leave: Leave) -> _Following:
-    """A fill as its reader sees it, as soon as headers may be sent. Raises why it failed."""
-    fill.hold()
-    try:
-        size = await fill.size()
-    except BaseException:
-        fill.release()
-        raise
-    return _Following(fill, size, status, leave)
 
 
 def _joining(running: _Running | None) -> CacheStatus:

@@ -8,7 +8,6 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from depproxy.cache.housekeeping import last_pulled
 from depproxy.cache.meter import Counts, Meter
 from depproxy.cache.naming import image_name
 from depproxy.cache.trees import Trees
@@ -125,7 +124,7 @@ class _Row:
         return self.tree.holdings.size_of(self.digest)
 
     def pulled(self) -> float:
-        return last_pulled(self.tree, self.root, self.tree.holdings.reach(self.digest))
+        return self.tree.times.last_pulled(self.root, self.tree.holdings.reach(self.digest))
 
     def checked(self) -> float | None:
         reference = self.root.reference

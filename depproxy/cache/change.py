@@ -22,6 +22,7 @@ class Change:
         await asyncio.shield(self._next)
 
     def notify(self) -> None:
+        """Wake those who wait by now."""
         done, self._next = self._next, self._loop.create_future()
         done.set_result(None)
 

@@ -9,15 +9,14 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from depproxy.cache.change import Change
-from depproxy.cache.fill import Inflow
 from depproxy.cache.status import CacheStatus
+from depproxy.cache.transfer import Inflow
 from depproxy.errors import DepproxyError, UpstreamSenseless, UpstreamUnreachable
 from depproxy.oci.ranges import ByteRange
 from depproxy.store.spool import Spool
 
 FAR = 64 * 1024 * 1024
 """Bytes that a range must begin ahead of what a fill has: nearer ones are worth waiting for."""
-
 
 FetchRange = Callable[[ByteRange, Inflow], Awaitable[None]]
 """Bring just these bytes into an inflow. Raises `UpstreamError`."""
@@ -58,9 +57,11 @@ class FarRange:
         return max(offset, self._end)
 
     def read(self, offset: int, length: int) -> bytes:
+        """See `BlobStream`; offsets are the blob's. Raises `StoreError`."""
         return self._spool.read(offset - self._asked.start, min(length, self._end - offset))
 
     def close(self) -> None:
+        """Ask for no more; what came is gone."""
         self._task.cancel()
         self._task.add_done_callback(lambda _: self._spool.close())
 

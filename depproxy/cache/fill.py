@@ -20,24 +20,17 @@ import logging
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
 from enum import Enum
-from typing import Protocol
 
-from depproxy.cache.change import Change, Pace
+from depproxy.cache.change import Change
+from depproxy.cache.transfer import Transfer
 from depproxy.errors import (
     ContentMismatch,
     DepproxyError,
     ShuttingDown,
     StoreError,
     StorePurged,
-    UpstreamCannotResume,
-    UpstreamError,
-    UpstreamFailed,
-    UpstreamLimited,
     UpstreamSenseless,
-    UpstreamTimeout,
-    UpstreamUnreachable,
 )
-from depproxy.store.partial import DifferentBytes, Partial
 
 _log = logging.getLogger(__name__)
 
@@ -45,14 +38,10 @@ LAST_PIECE = 64 * 1024
 """Bytes that are held back until the digest is known: docker and containerd read that much at
 once, and less would come in packets that are mostly headers."""
 
-PAUSES = (1.0, 2.0, 4.0)
-"""Seconds before each new try; as many tries without progress end the fill."""
-
-_PASSING = (502, 503, 504)
-"""Answers after which a new try may find the upstream well again."""
-
 
 class State(Enum):
+    """Where a fill is; this file's docstring has the table."""
+
     ASKING = "asking"
     FLOWING = "flowing"
     PAUSED = "paused"
@@ -77,19 +66,8 @@ NEXT: dict[State, frozenset[State]] = {
 _RIGHT = frozenset({State.VERIFIED, State.STORED, State.UNSTORED})
 ENDED = frozenset({State.STORED, State.UNSTORED, State.FAILED})
 
-
-class Inflow(Protocol):
-    """Where one try's bytes go; called on the thread that receives them."""
-
-    def begin(self, start: int, size: int | None) -> None: ...
-    def write(self, data: memoryview, /) -> None: ...
-
-
-Fetch = Callable[[int, Inflow], Awaitable[None]]
-"""Bring the blob from an offset on (0: the whole) into an inflow. Raises `UpstreamError`."""
-
 Measure = Callable[[], Awaitable[int | None]]
-"""Ask for the blob's size in bytes, where the answer to `Fetch` did not tell."""
+"""Ask for the blob's size in bytes, where what came did not tell it."""
 
 
 class Fill:
@@ -97,14 +75,11 @@ class Fill:
 
     def __init__(
         self,
-        partial: Partial,
+        transfer: Transfer,
         *,
-        fetch: Fetch,
         measure: Measure,
-        upstream: str,
         disk: Executor,
         hashing: Executor,
-        pause: Callable[[float], Awaitable[None]],
         verified: Callable[[int], None],
         resumed: Callable[[], None],
     ) -> None:
@@ -112,20 +87,18 @@ class Fill:
         that bytes come again after the transfer had broken."""
         self.state = State.ASKING
         self.error: DepproxyError | None = None
-        self._partial = partial
-        self._fetch = fetch
+        self._transfer = transfer
+        self._partial = transfer.partial
+        self._upstream = transfer.upstream
         self._measure = measure
-        self._upstream = upstream
         self._disk = disk
         self._hashing = hashing
-        self._pause = pause
         self._verified = verified
         self._resumed = resumed
         self._loop = asyncio.get_running_loop()
         self._change = Change()
         self._size_known = False
         self._size: int | None = None
-        self._can_resume = True
         self._hash_task: asyncio.Future[int] | None = None
         self._measure_task: asyncio.Task[None] | None = None
         self._readers = 0
@@ -137,6 +110,7 @@ class Fill:
         self._readers += 1
 
     def release(self) -> None:
+        """Undo one `hold`. The file is closed with the last one, when the fill has ended."""
         self._readers -= 1
         self._close_if_done()
 
@@ -203,7 +177,7 @@ class Fill:
     async def run(self) -> None:
         """Download, verify, store. Raises nothing: the state and `error` tell."""
         try:
-            await self._download()
+            await self._transfer.run(self)
             self._become(State.VERIFYING)
             await self._verify()
             self._settle_size(self._partial.written)
@@ -223,49 +197,6 @@ class Fill:
                 self._measure_task.cancel()
             self._partial.discard()
             self._close_if_done()
-
-    async def _download(self) -> None:
-        tries = 0
-        while True:
-            before = self._partial.written
-            try:
-                await self._one_try()
-                return
-            except UpstreamError as exc:
-                if not self._may_try_again(exc):
-                    raise
-                if self._partial.written > before:
-                    tries = 0
-                if tries == len(PAUSES):
-                    raise
-                _log.info("%s (%d bytes so far; trying again)", exc, self._partial.written)
-            self._become(State.PAUSED)
-            await self._pause(PAUSES[tries])
-            tries += 1
-
-    async def _one_try(self) -> None:
-        start = self._partial.written if self._can_resume else 0
-        inflow = _OneTry(self)
-        try:
-            await self._fetch(start, inflow)
-        except UpstreamCannotResume:
-            self._can_resume = False
-            raise
-        except DifferentBytes as exc:
-            raise ContentMismatch(
-                self._upstream, "it sends the same blob with other bytes than before"
-            ) from exc
-        finally:
-            inflow.close()
-        if self._partial.size is not None and self._partial.written < self._partial.size:
-            raise UpstreamUnreachable(self._upstream, "the transfer ended before the blob did")
-
-    def _may_try_again(self, error: UpstreamError) -> bool:
-        if self._partial.written and isinstance(error, UpstreamFailed | UpstreamLimited):
-            return True  # it sent the beginning: this will pass
-        if isinstance(error, UpstreamFailed):
-            return error.status in _PASSING
-        return isinstance(error, UpstreamUnreachable | UpstreamTimeout | UpstreamCannotResume)
 
     async def _verify(self) -> None:
         if self._hash_task:
@@ -309,10 +240,10 @@ class Fill:
         else:
             self._become(State.STORED)
 
-    # -- what a try reports ------------------------------------------------------------------
+    # -- what the transfer reports -----------------------------------------------------------
 
     def began(self, size: int | None) -> None:
-        """The upstream has begun to send a blob of ``size`` bytes."""
+        """See `Listener`."""
         if self.state is State.PAUSED:
             self._resumed()
         if self.state in (State.ASKING, State.PAUSED):
@@ -335,10 +266,14 @@ class Fill:
             self._change.notify()
 
     def grew(self) -> None:
-        """More bytes are on disk."""
+        """See `Listener`."""
         if self._hash_task is None and self.state is State.FLOWING:
             self._start_hashing()
         self._change.notify()
+
+    def broke(self) -> None:
+        """See `Listener`."""
+        self._become(State.PAUSED)
 
     def _become(self, state: State) -> None:
         if state not in NEXT[self.state]:
@@ -357,49 +292,3 @@ class Fill:
     def _close_if_done(self) -> None:
         if self.state in ENDED and self._readers == 0 and self._hash_task is None:
             self._partial.close()
-
-
-class _OneTry:
-    """The inflow of one try, on the thread that receives; deaf once the try is over."""
-
-    def __init__(self, fill: Fill) -> None:
-        self._fill = fill
-        self._partial = fill._partial
-        self._loop = fill._loop
-        self._growth = Pace(self._report_grew)
-        self._position, self._closed = 0, False
-
-    def begin(self, start: int, size: int | None) -> None:
-        self._raise_if_closed()
-        known = self._partial.size
-        if known is None and size is not None:
-            self._partial.reserve(size)
-        elif size is not None and size != known and start:
-            raise UpstreamCannotResume(self._fill._upstream, "it tells another size than before")
-        elif size is not None and size != known:
-            raise UpstreamSenseless(
-                self._fill._upstream, f"it gives the blob {size} bytes, before it had {known}"
-            )
-        self._position = start
-        self._loop.call_soon_threadsafe(self._report_began, size)
-
-    def write(self, data: memoryview, /) -> None:
-        self._raise_if_closed()
-        self._partial.write(self._position, data)
-        self._position += len(data)
-        self._growth.tell()
-
-    def close(self) -> None:
-        self._closed = True
-
-    def _raise_if_closed(self) -> None:
-        if self._closed:
-            raise UpstreamUnreachable(self._fill._upstream, "the transfer was given up")
-
-    def _report_began(self, size: int | None) -> None:
-        if not self._closed:
-            self._fill.began(size)
-
-    def _report_grew(self) -> None:
-        if not self._closed:
-            self._fill.grew()

@@ -124,7 +124,7 @@ class Housekeeping:
 def _entries(tree: Tree, sizes: dict[Key, int]) -> Iterator[_Entry]:
     for root in tree.holdings.roots(only_cached=False):
         blobs = frozenset(tree.holdings.reach(root.descriptor.digest))
-        yield Entry(root, last_pulled(tree, root, blobs), blobs)
+        yield Entry(root, tree.times.last_pulled(root, blobs), blobs)
     for key in tree.holdings.orphans(sizes):
         yield Entry(key, tree.blobs.last_used(digest_of(key)), frozenset((key,)))
 
@@ -133,13 +133,7 @@ def _selections(tree: Tree, chosen: list[_Entry]) -> Iterator[Selection]:
     """One after the other, since what goes with one depends on what went before."""
     for entry in chosen:
         name = entry.name
-        if isinstance(name, Reference) and last_pulled(tree, name, entry.blobs) <= entry.pulled:
+        if not isinstance(name, Reference):
+            continue
+        if tree.times.last_pulled(name, entry.blobs) <= entry.pulled:
             yield tree.selection(name.repository, name.reference)
-
-
-def last_pulled(tree: Tree, reference: Reference, reach: frozenset[Key] | set[Key]) -> float:
-    """When a reference was last pulled, by itself or by what it leads to; when it was cached, where
-    nobody has pulled it since anybody remembers. Seconds since the epoch."""
-    times = [tree.times.pulled(reference.repository, reference.reference)]
-    times += [tree.times.handed_out(key) for key in reach]
-    return max((when for when in times if when is not None), default=reference.cached)

@@ -88,7 +88,11 @@ class Listings:
         Raises `ManifestUnknown`, `NameUnknown` and `UpstreamError`.
         """
         question = _Question(
-            f"referrers/{digest}", urlencode(clamped(query)), OCI_INDEX, _is_referrers_index, True
+            f"referrers/{digest}",
+            urlencode(clamped(query)),
+            OCI_INDEX,
+            _is_referrers_index,
+            keeps_404=True,
         )
         try:
             listing = await self._current(source, question)

@@ -69,8 +69,7 @@ class Loans:
             if told != size:
                 continue
             try:
-                work = source.tree.link
-                if await loop.run_in_executor(self._notes, work, digest, lender) is not None:
+                if await loop.run_in_executor(self._notes, source.tree.link, digest, lender):
                     return True
             except StoreError:
                 continue

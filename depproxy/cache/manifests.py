@@ -6,7 +6,7 @@ of a new manifest in two steps: *announced* by the first, *current* by whoever b
 
 import asyncio
 import logging
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
 
@@ -63,10 +63,13 @@ class Manifests:
         self._notes = notes
         self._now = wall_clock
         self._questions: Flights[Descriptor | Document] = Flights()
+        self._second_questions: Flights[Document] = Flights()
+        """By GET, where what a tag announces is not there."""
 
     async def stop(self) -> None:
         """Give up on what is being asked and fetched."""
         await self._questions.cancel()
+        await self._second_questions.cancel()
         await self._documents.stop()
 
     # -- by digest ---------------------------------------------------------------------------
@@ -146,12 +149,12 @@ class Manifests:
 
     async def _now_at_upstream(self, source: Source, tag: Tag, with_body: bool) -> Manifest:
         """What the upstream says that the tag is. Raises `UpstreamError`."""
-        key: tuple[Hashable, ...] = (source.tree, source.repository, tag)
+        key = (source.tree, source.repository, tag)
         running = self._questions.find(key)
         task = running or self._questions.start(key, lambda: self._question(source, tag))
         answer = await self._questions.wait(task)
         if isinstance(answer, Document):
-            return _joined(answer, running is not None)
+            return _joined(answer) if running else _whole(answer)
         stored = await self._documents.stored(source, answer.digest)
         if stored:
             return _whole(stored)
@@ -161,10 +164,12 @@ class Manifests:
             return _whole(await self._documents.fetch(source, answer.digest))
         except UpstreamNotFound:
             # Named, and gone before it could be fetched: what the tag is now decides.
-            key = (*key, "GET")
-            running = self._questions.find(key)
-            task = running or self._questions.start(key, lambda: self._get_tag(source, tag))
-            return _joined(await self._questions.wait(task), running is not None)
+            again = self._second_questions
+            joined = again.find(key)
+            document = await again.wait(
+                joined or again.start(key, lambda: self._get_tag(source, tag))
+            )
+            return _joined(document) if joined else _whole(document)
 
     async def _question(self, source: Source, tag: Tag) -> Descriptor | Document:
         """Ask what a tag means, once for all who wait; it goes on if nobody does."""
@@ -193,7 +198,7 @@ class Manifests:
         await self._learn(source, tag, newest, on_disk=stored is not None)
         return stored or newest
 
-    async def _get_tag(self, source: Source, tag: Tag) -> Descriptor | Document:
+    async def _get_tag(self, source: Source, tag: Tag) -> Document:
         """The tag by its body."""
         try:
             answer = await source.registry.get_manifest(source.repository.image, tag)
@@ -262,12 +267,11 @@ class Manifests:
             _log.warning("a tag's pointer cannot be written: %s", exc)
 
 
-def _joined(answer: Descriptor | Document, joined: bool) -> Manifest:
-    """A document that one request has fetched, for it and for those who have joined it."""
-    assert isinstance(answer, Document)
-    if joined and answer.status is CacheStatus.STORED:
-        answer = replace(answer, status=CacheStatus.COLLAPSED)
-    return _whole(answer)
+def _joined(document: Document) -> Manifest:
+    """As those are answered who have joined the request that fetched it."""
+    if document.status is CacheStatus.STORED:
+        document = replace(document, status=CacheStatus.COLLAPSED)
+    return _whole(document)
 
 
 def _whole(document: Document) -> Manifest:

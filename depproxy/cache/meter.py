@@ -69,6 +69,7 @@ class Meter:
                 counts.fetched += size
 
     def counts(self, group: GroupName) -> GroupCounts:
+        """What a group's counts are; they go on changing."""
         with self._lock:
             return self._find(group)
 

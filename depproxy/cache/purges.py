@@ -16,7 +16,7 @@ from depproxy.store.data_dir import DataDir
 from depproxy.store.graph import Key
 from depproxy.store.holdings import NOTHING
 from depproxy.store.holdings import Totals as Totals
-from depproxy.store.inventory import Selection, digest_of
+from depproxy.store.inventory import digest_of
 from depproxy.store.removal import Removal
 from depproxy.store.repository import Repository
 from depproxy.store.tree import Tree
@@ -100,8 +100,7 @@ class Purges:
     def _take_pointers(
         self, tree: Tree, repository: Repository, reference: Tag | Digest | None
     ) -> Removal:
-        selection: Selection = tree.selection(repository, reference)
-        return tree.remover.begin([selection])
+        return tree.remover.begin([tree.selection(repository, reference)])
 
     def _finish(self, tree: Tree, removal: Removal, stop: threading.Event) -> None:
         def is_needed(key: Key) -> bool:

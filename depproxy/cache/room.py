@@ -42,7 +42,7 @@ class Room:
         self._stop = stop
         self._turn = asyncio.Lock()
         self._making = threading.Lock()
-        self._searches: Flights[int] = Flights()
+        self._searches: Flights[None] = Flights()
 
     async def seek(self, wanted: int) -> bool:
         """Make room for ``wanted`` bytes, if there is none; returns whether there is some now."""
@@ -61,25 +61,25 @@ class Room:
         """Give up on searching."""
         await self._searches.cancel()
 
-    def _begin(self, wanted: int) -> "asyncio.Task[int]":
+    def _begin(self, wanted: int) -> "asyncio.Task[None]":
         return self._searches.join(wanted, lambda: self._search(wanted))
 
-    async def _search(self, wanted: int) -> int:
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._disk, self._make, wanted)
+    async def _search(self, wanted: int) -> None:
+        await asyncio.get_running_loop().run_in_executor(self._disk, self._make, wanted)
 
     def _missing(self, wanted: int) -> int:
         return self._to_leave() + wanted - self._free()
 
-    def _make(self, wanted: int) -> int:
+    def _make(self, wanted: int) -> None:
         with self._making:  # what another one has just freed is not taken for too little
             missing = self._missing(wanted)
-            return self._free_idle(missing, wanted) if missing > 0 else 0
+            if missing > 0:
+                self._free_idle(missing, wanted)
 
-    def _free_idle(self, missing: int, wanted: int) -> int:
+    def _free_idle(self, missing: int, wanted: int) -> None:
         idle = list(self._idle())
         if wanted > sum(blob.size for blob in idle) + self._free():
-            return 0  # it will never fit: let the others keep what they have
+            return  # it will never fit: let the others keep what they have
         freed = 0
         for blob in make_room(idle, missing + self._to_leave() // _EXTRA):
             for tree, digest in blob.names:
@@ -87,7 +87,6 @@ class Room:
                     tree.remove_blob(digest)
             freed += blob.size
         _log.info("the disk was nearly full: %d bytes of blobs that nobody uses went", freed)
-        return freed
 
     def _free(self) -> int:
         """Bytes; where that cannot be told, none is missing."""

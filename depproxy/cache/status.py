@@ -12,4 +12,5 @@ class CacheStatus(Enum):
     MISS = "fwd=miss"
 
     def header(self) -> str:
+        """The header's value, our name first."""
         return f"depproxy; {self.value}"

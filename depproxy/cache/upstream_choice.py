@@ -13,6 +13,8 @@ DOCKER_HUB = "docker.io"
 
 @dataclass(frozen=True, slots=True)
 class Choice:
+    """An upstream by its key in the configuration, and the image as that upstream calls it."""
+
     upstream: str
     image: ImageName
 

@@ -3,7 +3,8 @@
 import asyncio
 from typing import Protocol, runtime_checkable
 
-from depproxy.cache.blobs import BlobHead, BlobStream
+from depproxy.cache.blob_stream import BlobStream
+from depproxy.cache.blobs import BlobHead
 from depproxy.cache.source import Source
 from depproxy.cache.status import CacheStatus
 from depproxy.errors import StorePurged

@@ -34,7 +34,6 @@ _SECRET_BYTES = 32
 _MAX_SECRET = 4096
 """Bytes of a file that holds one."""
 
-
 _MAX_USAGE = 1024 * 1024
 """Bytes; 30 days of hours have some 70,000."""
 

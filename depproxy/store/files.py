@@ -24,6 +24,12 @@ TREE_MODE = 0o750
 FILE_MODE = 0o640
 """Private groups are on this disk too: others of the machine have no business here."""
 
+_KEEP_SIZE = 1
+"""FALLOC_FL_KEEP_SIZE of fallocate(2): the file's size goes on telling how much was written."""
+
+_NO_RESERVATION = frozenset({errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL})
+"""What fallocate(2) answers where the file system cannot reserve."""
+
 
 class Directory:
     """An open directory, closed when nobody holds it any more: by whoever works in it, so that a
@@ -33,12 +39,6 @@ class Directory:
         self.fd = fd
         if fd >= 0:
             weakref.finalize(self, os.close, fd)
-
-
-_KEEP_SIZE = 1
-"""FALLOC_FL_KEEP_SIZE of fallocate(2): the file's size goes on telling how much was written."""
-
-_NO_RESERVATION = frozenset({errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL})
 
 
 @contextmanager
@@ -126,34 +126,29 @@ def create_locked(path: str, dir_fd: int, mode: int = FILE_MODE) -> int:
         os.close(fd)  # swept between its creation and its lock
 
 
-def sweep(path: str, dir_fd: int) -> int:
-    """Remove the files of a folder that nobody has locked: crashed processes left them.
-
-    Returns how many; what cannot be removed stays for the next time.
-    """
+def sweep(path: str, dir_fd: int) -> None:
+    """Remove the files of a folder that nobody has locked: crashed processes left them. What cannot
+    be removed stays for the next time."""
     try:
         folder = os.open(path, DIRECTORY, dir_fd=dir_fd)
     except OSError:
-        return 0
+        return
     try:
-        return sum(_sweep_one(name, folder) for name in os.listdir(folder))
+        for name in os.listdir(folder):
+            with suppress(OSError):
+                _sweep_one(name, folder)
     finally:
         os.close(folder)
 
 
-def _sweep_one(name: str, folder: int) -> bool:
-    try:
-        fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=folder)
-    except OSError:
-        return False
+def _sweep_one(name: str, folder: int) -> None:
+    """Raises OSError, also where it is locked."""
+    fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=folder)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         os.unlink(name, dir_fd=folder)
-    except OSError:
-        return False
     finally:
         os.close(fd)
-    return True
 
 
 def write_file(path: str, data: bytes, dir_fd: int, scratch: str, mode: int = FILE_MODE) -> None:

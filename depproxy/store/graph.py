@@ -19,6 +19,7 @@ class Graph:
         self._links: dict[Key, tuple[Key, ...]] = {}
 
     def is_used(self, key: Key) -> bool:
+        """Whether a pointer or a living document leads to this."""
         return self._uses[key] > 0
 
     def is_document(self, key: Key) -> bool:

@@ -9,10 +9,9 @@ from typing import TypeVar
 
 from depproxy.oci.contents import contents_of
 from depproxy.oci.digest import Digest
-from depproxy.oci.names import Tag
+from depproxy.store.counting import Counting
 from depproxy.store.graph import Key
 from depproxy.store.inventory import Inventory, Reference, Selection, key_of
-from depproxy.store.repository import Repository
 from depproxy.store.shared import SharedFiles
 
 T = TypeVar("T")
@@ -58,7 +57,7 @@ class Holdings:
             for inventory in self._inventories():
                 inventory.add_blob(key_of(digest), size)
             if self._next:
-                self._next.removed.discard(key_of(digest))
+                self._next.blob_came(key_of(digest))
 
     def share(self, digest: Digest, inode: int) -> None:
         """Another tree holds the same file from now on."""
@@ -92,7 +91,7 @@ class Holdings:
             for inventory in self._inventories():
                 inventory.set_tag(reference)
             if self._next:
-                self._next.told.add((reference.repository, reference.reference))
+                self._next.pointer_came(reference)
 
     def set_digest(self, reference: Reference) -> None:
         """A digest's pointer was written."""
@@ -100,7 +99,7 @@ class Holdings:
             for inventory in self._inventories():
                 inventory.set_digest(reference)
             if self._next:
-                self._next.told.add((reference.repository, reference.reference))
+                self._next.pointer_came(reference)
 
     def drop(self, selection: Selection) -> tuple[list[Key], Totals]:
         """Pointers have gone; returns what nothing leads to any more, and what that amounts to."""
@@ -132,6 +131,7 @@ class Holdings:
     # -- questions ---------------------------------------------------------------------------
 
     def totals(self) -> Totals:
+        """Everything that is here, counted without looking at the disk."""
         with self._lock:
             manifests, blobs = self._inventory.counts()
             size = self._inventory.total - self.shared_size()
@@ -158,6 +158,7 @@ class Holdings:
 
     @property
     def is_exact(self) -> bool:
+        """Whether a walk has ended, and nobody had reason to `doubt` since."""
         return self._exact
 
     def ask(self, question: Callable[[Inventory], T]) -> T:
@@ -217,7 +218,7 @@ class Holdings:
             return not claimed
 
     @contextmanager
-    def counting(self) -> "Iterator[Counting]":
+    def counting(self) -> Iterator[Counting]:
         """A new picture, to be filled by a walk; what happens meanwhile is told to both. It takes
         the old one's place at the end, if it was `Counting.complete`."""
         with self._lock:
@@ -231,7 +232,7 @@ class Holdings:
                     if fresh.complete:
                         self._adopt(fresh)
 
-    def _adopt(self, fresh: "Counting") -> None:
+    def _adopt(self, fresh: Counting) -> None:
         if self._released:
             fresh.inodes = {}
         for inode in fresh.inodes.values():
@@ -250,8 +251,7 @@ class Holdings:
         for inventory in self._inventories():
             inventory.remove_blob(key)
         if self._next:
-            self._next.removed.add(key)
-            self._next.inodes.pop(key, None)
+            self._next.blob_went(key)
         inode = self._inodes.pop(key, None)
         if inode is not None:
             self._shared.release(inode, self)
@@ -265,66 +265,3 @@ class Holdings:
             if key not in self._inodes or not self._shared.is_shared(self._inodes[key])
         )
         return Totals(manifests, len(keys) - manifests, size, self._exact)
-
-
-class Counting:
-    """A picture that a walk fills. What the walk has found may be old when it says so: whatever was
-    told meanwhile counts instead."""
-
-    def __init__(self, lock: threading.RLock) -> None:
-        self.inventory = Inventory()
-        self.removed: set[Key] = set()
-        self.inodes: dict[Key, int] = {}
-        self.complete = False
-        self.told: set[tuple[Repository, Tag | Digest | None]] = set()
-        self._variants: set[Key] = set()
-        self._lock = lock
-
-    def drop(self, selection: Selection) -> None:
-        """References have gone, whether the walk has found them already or not."""
-        self.inventory.drop(selection)
-        names: list[Tag | Digest | None] = [*selection.tags, *selection.digests]
-        if selection.is_whole:
-            names = [None]
-        self.told |= {(selection.repository, name) for name in names}
-
-    def _is_old(self, reference: Reference) -> bool:
-        repository = reference.repository
-        return (repository, reference.reference) in self.told or (repository, None) in self.told
-
-    def found_blob(self, key: Key, size: int, inode: int | None) -> None:
-        """``inode`` of files with several links."""
-        with self._lock:
-            if key in self.removed:
-                return
-            self.inventory.add_blob(key, size)
-            if inode is not None:
-                self.inodes[key] = inode
-
-    def found_tag(self, reference: Reference) -> None:
-        with self._lock:
-            if not self._is_old(reference):
-                self.inventory.set_tag(reference)
-
-    def found_digest(self, reference: Reference) -> None:
-        with self._lock:
-            if not self._is_old(reference):
-                self.inventory.set_digest(reference)
-
-    def unread(self, more: Collection[Key] = ()) -> list[Key]:
-        """Manifests, and those of ``more``, of which it is not known what they lead to."""
-        with self._lock:
-            known = self.inventory
-            return [
-                key
-                for key in known.documents().union(self._variants, more)
-                if key in known.blobs and not known.graph.is_document(key)
-            ]
-
-    def found_body(self, key: Key, body: bytes) -> None:
-        contents = contents_of(body)
-        links = [key_of(link) for link in contents.digests]
-        with self._lock:
-            if key in self.inventory.blobs:
-                self.inventory.graph.learn(key, links)
-                self._variants.update(key_of(variant.digest) for variant in contents.variants)

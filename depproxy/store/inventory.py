@@ -56,21 +56,24 @@ class Inventory:
     # -- what is there -----------------------------------------------------------------------
 
     def add_blob(self, key: Key, size: int) -> None:
+        """A file of ``size`` bytes has this digest's name."""
         self.total += size - self.blobs.get(key, 0)
         self.blobs[key] = size
 
     def remove_blob(self, key: Key) -> None:
+        """It has no file any more, and what it led to may have lost its last use."""
         self.total -= self.blobs.pop(key, 0)
         self.graph.forget(key)
 
-    def set_tag(self, reference: Reference) -> list[Key]:
-        """A tag means this now; returns what nothing leads to any more."""
+    def set_tag(self, reference: Reference) -> None:
+        """A tag means this now."""
         tags = self._tags.setdefault(reference.repository, {})
         assert isinstance(reference.reference, Tag)
         old = tags.get(reference.reference)
         tags[reference.reference] = reference
         self.graph.point(key_of(reference.descriptor.digest))
-        return self.graph.unpoint(key_of(old.descriptor.digest)) if old else []
+        if old:
+            self.graph.unpoint(key_of(old.descriptor.digest))
 
     def set_digest(self, reference: Reference) -> None:
         """An image knows a manifest by its digest."""
@@ -116,11 +119,6 @@ class Inventory:
         manifests = sum(1 for key in self.graph if key in self.blobs)
         return manifests, len(self.blobs) - manifests
 
-    def knows(self, reference: Reference) -> bool:
-        """Whether there is such a reference, whatever it means."""
-        repository, name = reference.repository, reference.reference
-        return name in self._tags.get(repository, {}) or name in self._digests.get(repository, {})
-
     def documents(self) -> set[Key]:
         """Every manifest that a reference names."""
         return self.manifests | {
@@ -128,6 +126,7 @@ class Inventory:
         }
 
     def repositories(self) -> list[Repository]:
+        """The images that have, or once had, a reference."""
         return list(dict.fromkeys((*self._tags, *self._digests)))
 
     def roots(self, repository: Repository, *, only_cached: bool = True) -> list[Reference]:

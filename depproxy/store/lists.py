@@ -55,7 +55,7 @@ class Lists:
         data = read_file(_path(repository, question), self._tree.fd, 2 * MAX_LIST)
         try:
             kept = KeptList(**json.loads(data or b""))
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, RecursionError):
             return None
         return kept if kept.question == question else None
 

@@ -25,9 +25,9 @@ class TagPointer:
     gone: bool = False
 
     @property
-    def newest(self) -> Descriptor | None:
-        """What the upstream named last."""
-        return self.announced or self.current
+    def means(self) -> Descriptor | None:
+        """What the tag leads to: the manifest on disk, and before there was one, the announced."""
+        return self.current or self.announced
 
 
 def encode_tag(pointer: TagPointer) -> bytes:
@@ -58,7 +58,8 @@ def decode_tag(data: bytes | None) -> TagPointer | None:
     current = _descriptor(document, "digest", "")
     announced = _descriptor(document, "announced", "announced_")
     gone = document.get("gone") is True
-    return TagPointer(current, announced, gone) if current or announced else None
+    pointer = TagPointer(current, announced, gone)
+    return pointer if pointer.means else None
 
 
 def encode_digest(descriptor: Descriptor) -> bytes:

@@ -67,10 +67,9 @@ class Pointers:
             if old != new:
                 write_file(path, encode_tag(new), self._tree.fd, PARTIALS)
                 self._tags.forget(path)
-                means = new.current or new.announced
-                assert means, "a pointer points"
+                assert new.means, "a pointer points"
                 self._holdings.set_tag(
-                    Reference(repository, tag, means, self._written(path), new.gone)
+                    Reference(repository, tag, new.means, self._written(path), new.gone)
                 )
             return True
 

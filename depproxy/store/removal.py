@@ -18,6 +18,7 @@ from depproxy.oci.manifest import MAX_MANIFEST
 from depproxy.oci.names import Tag
 from depproxy.store.blobs import blob_path
 from depproxy.store.files import (
+    DIRECTORY,
     Directory,
     delete,
     exists,
@@ -131,15 +132,6 @@ class Remover:
                 unlink_quietly(f"{folder}/{key.hex()}", self._tree.fd)
         return freed
 
-    def take_orphans(
-        self, keys: list[Key], is_protected: Callable[[Key], bool], stop: threading.Event
-    ) -> int:
-        """Delete blobs that no reference leads to. Blocks; returns their bytes. Raises
-        `StoreError`."""
-        removal = self.begin(())
-        removal.unused = keys
-        return self.finish(removal, is_protected, stop)
-
     def finish_interrupted(self, stop: threading.Event) -> None:
         """Go on with what a crash has interrupted. The picture must be exact. Blocks."""
         for folder in self._interrupted():
@@ -172,7 +164,7 @@ class Remover:
 
     def _interrupted(self) -> list[str]:
         try:
-            fd = os.open(REMOVED, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self._tree.fd)
+            fd = os.open(REMOVED, DIRECTORY, dir_fd=self._tree.fd)
         except OSError:
             return []
         try:

@@ -11,10 +11,12 @@ class SharedFiles:
         self._holders: dict[int, set[int]] = {}
 
     def hold(self, inode: int, holder: object) -> None:
+        """``holder`` has a name for the file; telling it twice is telling it once."""
         with self._lock:
             self._holders.setdefault(inode, set()).add(id(holder))
 
     def release(self, inode: int, holder: object) -> None:
+        """``holder`` has none any more."""
         with self._lock:
             holders = self._holders.get(inode, set())
             holders.discard(id(holder))

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 
 from depproxy.errors import DigestInvalid, TagInvalid
 from depproxy.oci.digest import Digest
-from depproxy.oci.manifest import MAX_MANIFEST, Descriptor
+from depproxy.oci.manifest import MAX_MANIFEST
 from depproxy.oci.names import Tag
 from depproxy.store.blobs import blob_path
+from depproxy.store.counting import Counting
 from depproxy.store.files import Directory, read_file, walk
 from depproxy.store.graph import Key
-from depproxy.store.holdings import Counting, Holdings
-from depproxy.store.inventory import Reference, digest_of
+from depproxy.store.holdings import Holdings
+from depproxy.store.inventory import Reference, digest_of, key_of
 from depproxy.store.pointer_format import MAX_POINTER, decode_digest, decode_tag
 from depproxy.store.repository import Repository, repository_of
 from depproxy.store.times import Times
@@ -49,7 +50,7 @@ def survey(tree: Directory, holdings: Holdings, times: Times, stop: threading.Ev
     with holdings.counting() as counting:
         for blob in walk_blobs(tree):
             inode = blob.inode if blob.links > 1 else None
-            counting.found_blob(bytes.fromhex(blob.digest.hex), blob.size, inode)
+            counting.found_blob(key_of(blob.digest), blob.size, inode)
             if breath.is_last():
                 return
         for reference in walk_references(tree):
@@ -149,12 +150,11 @@ def _read(
         cached = os.stat(file, dir_fd=folder_fd).st_mtime
         if kind == "tags":
             pointer = decode_tag(data)
-            means = (pointer.current or pointer.announced) if pointer else None
-            if pointer is None or means is None:
+            if pointer is None or pointer.means is None:
                 return None
-            return Reference(repository, Tag.parse(name), means, cached, pointer.gone)
+            return Reference(repository, Tag.parse(name), pointer.means, cached, pointer.gone)
         digest = Digest.parse(f"{kind.removeprefix('digests/')}:{name}")
     except (OSError, TagInvalid, DigestInvalid):
         return None
-    descriptor: Descriptor | None = decode_digest(data, digest)
+    descriptor = decode_digest(data, digest)
     return Reference(repository, digest, descriptor, cached) if descriptor else None

@@ -9,6 +9,7 @@ pointer stands in for ``checked``.
 import json
 import os
 import threading
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from operator import itemgetter
 
@@ -17,7 +18,7 @@ from depproxy.oci.digest import Digest
 from depproxy.oci.names import Tag
 from depproxy.store.files import Directory, make_directories, read_file, translated, write_file
 from depproxy.store.graph import Key
-from depproxy.store.inventory import key_of
+from depproxy.store.inventory import Reference, key_of
 from depproxy.store.partial import PARTIALS
 from depproxy.store.repository import Repository
 
@@ -68,6 +69,13 @@ class Times:
         """When somebody last pulled by just this reference."""
         self._take_pulls()
         return self._find((repository, reference)).pulled
+
+    def last_pulled(self, reference: Reference, reach: Iterable[Key]) -> float:
+        """When somebody last pulled by this reference, or by any of something that it leads to
+        (``reach``); when it was cached, where nobody has since anybody remembers."""
+        times = [self.pulled(reference.repository, reference.reference)]
+        times += [self.handed_out(key) for key in reach]
+        return max((when for when in times if when is not None), default=reference.cached)
 
     def handed_out(self, key: Key) -> float | None:
         """When a manifest was last handed out, by whatever reference of whatever image."""

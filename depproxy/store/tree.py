@@ -124,17 +124,17 @@ class Tree:
         self.blobs.remove(digest)
         self.holdings.remove_blob(digest)
 
-    def link(self, digest: Digest, other: "Tree") -> int | None:
-        """Let the blob of another tree be this one's as well, by a hard link; returns its bytes,
-        None where that cannot be."""
+    def link(self, digest: Digest, other: "Tree") -> bool:
+        """Let the blob of another tree be this one's as well, by a hard link; False where that
+        cannot be. Raises `StoreError`."""
         linked = self.blobs.link(digest, other.blobs)
         if linked is None:
-            return None
+            return False
         self.holdings.add_blob(digest, linked.st_size)
         if linked.st_nlink > 1:  # not where a fill was quicker
             self.holdings.share(digest, linked.st_ino)
             other.holdings.share(digest, linked.st_ino)
-        return linked.st_size
+        return True
 
     def release(self) -> None:
         """The tree was purged: it no longer holds what others hold too."""
@@ -145,6 +145,6 @@ class Tree:
         self.times.flush()
         self.blobs.flush_uses()
 
-    def sweep(self) -> int:
-        """Remove the unfinished files of crashed processes; returns how many."""
-        return sweep(PARTIALS, self._directory.fd)
+    def sweep(self) -> None:
+        """Remove the unfinished files of crashed processes."""
+        sweep(PARTIALS, self._directory.fd)

@@ -38,6 +38,8 @@ class Purpose(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Step:
+    """A request to be sent now, and what its answer is wanted for."""
+
     request: Request
     purpose: Purpose = Purpose.RESOURCE
 
@@ -63,6 +65,7 @@ class Rules:
 
     @property
     def identity(self) -> str | None:
+        """Who tokens are given to; None: anybody."""
         return self.login.username if self.login else None
 
 

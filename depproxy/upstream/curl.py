@@ -41,7 +41,6 @@ from depproxy.upstream.messages import (
 
 T = TypeVar("T")
 
-
 READ_AT_ONCE = 256 * 1024
 """Bytes that libcurl takes from a socket in one go; the transfers of a client share the buffer. Its
 own 16 KiB cost 0.13 s of CPU time more a GiB."""

@@ -31,7 +31,6 @@ PROBE_LEASE = 60.0
 
 _LIMIT = re.compile(r"([0-9]{1,9})(?:;w=([0-9]{1,9}))?", re.ASCII)
 
-
 STATES = ("reachable", "failing", "limited")
 """What `Health.state` may be; ``limited``: it has asked to be spared."""
 

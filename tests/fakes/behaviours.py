@@ -83,12 +83,15 @@ def raw(data: bytes) -> Behaviour:
     return behave
 
 
-def hold(gate: Gate) -> Behaviour:
-    """Honest, but not before the gate opens."""
+def hold(gate: Gate, code: int | None = None) -> Behaviour:
+    """An answer with this status, or an honest one, but not before the gate opens."""
 
     async def behave(exchange: Exchange) -> None:
         await gate.wait()
-        await exchange.registry.answer_honestly(exchange)
+        if code is None:
+            await exchange.registry.answer_honestly(exchange)
+        else:
+            await exchange.send(code)
 
     return behave
 
@@ -146,11 +149,13 @@ def blob_bytes(data: bytes, headers: dict[str, str] | None = None) -> Behaviour:
     return status(200, headers, data)
 
 
-def chunked(data: bytes, *, gate: Gate | None = None) -> Behaviour:
+def chunked(
+    data: bytes, code: int = 200, headers: dict[str, str] | None = None, *, gate: Gate | None = None
+) -> Behaviour:
     """A body whose length nobody tells; to HEAD neither. Its end waits for the gate."""
 
     async def behave(exchange: Exchange) -> None:
-        await exchange.send_head(200, {"Transfer-Encoding": "chunked"})
+        await exchange.send_head(code, {"Transfer-Encoding": "chunked", **(headers or {})})
         if exchange.seen.method == "HEAD":
             return
         for start in range(0, len(data), 50_000):

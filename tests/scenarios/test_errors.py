@@ -93,7 +93,7 @@ def test_an_upstreams_failure_has_its_own_status(
     method: str,
     kind: str,
 ) -> None:
-    monkeypatch.setattr("depproxy.cache.fill.PAUSES", ())
+    monkeypatch.setattr("depproxy.cache.transfer.PAUSES", ())
     server = start(extra="stall_timeout: 200ms" if status == 504 else "")
     registry.misbehave(behaviour)
     if kind == "blob":
@@ -115,7 +115,7 @@ def test_retry_after_is_passed_on(server: RunningServer, registry: FakeRegistry)
 def test_an_upstream_that_is_down_is_502(
     server: RunningServer, registry: FakeRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("depproxy.cache.fill.PAUSES", ())
+    monkeypatch.setattr("depproxy.cache.transfer.PAUSES", ())
     registry.go_down()
     for reply in (server.manifest("hello", "latest"), server.blob("hello", DIGEST)):
         assert (reply.status, reply.error) == (502, "UNAVAILABLE")

@@ -16,7 +16,7 @@ TAGS = [f"v{number}" for number in range(8)]
 @pytest.fixture(autouse=True)
 def real_pause(no_pause: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("depproxy.upstream.health.FIRST_PAUSE", 600.0)
-    monkeypatch.setattr("depproxy.cache.fill.PAUSES", ())
+    monkeypatch.setattr("depproxy.cache.transfer.PAUSES", ())
 
 
 @pytest.fixture

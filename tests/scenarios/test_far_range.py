@@ -16,7 +16,7 @@ MIB = 2**20
 @pytest.fixture(autouse=True)
 def short_way(monkeypatch: pytest.MonkeyPatch) -> None:
     """1 MiB ahead is far."""
-    monkeypatch.setattr("depproxy.cache.blobs.FAR", MIB)
+    monkeypatch.setattr("depproxy.cache.blob_stream.FAR", MIB)
 
 
 @pytest.fixture

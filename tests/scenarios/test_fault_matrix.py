@@ -12,7 +12,7 @@ from itertools import product
 import pytest
 import trustme
 
-from depproxy.cache import fill
+from depproxy.cache import transfer
 from depproxy.demo.image import Image
 from depproxy.oci.digest import Digest
 from tests.fakes import behaviours
@@ -230,7 +230,7 @@ def untrusted() -> Iterator[FakeRegistry]:
 
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fill, "PAUSES", (0.0,))
+    monkeypatch.setattr(transfer, "PAUSES", (0.0,))
 
 
 def outcome(reply: Reply, body: bytes) -> str:

@@ -1,13 +1,13 @@
 """A cold blob: one download, whoever waits for it, and nobody gets wrong bytes."""
 
+import http.client
 import os
 import random
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from depproxy.cache import change, fill
+from depproxy.cache import change, fill, transfer
 from depproxy.demo.image import Image
 from depproxy.oci.digest import Digest
 from depproxy.upstream import exchange
@@ -31,7 +31,7 @@ def layer(registry: FakeRegistry) -> bytes:
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tries follow each other at once."""
-    monkeypatch.setattr(fill, "PAUSES", (0.0, 0.0, 0.0))
+    monkeypatch.setattr(transfer, "PAUSES", (0.0, 0.0, 0.0))
 
 
 def test_many_clients_share_one_download(
@@ -133,6 +133,14 @@ def test_a_stalled_fill_is_cut_and_resumed(
     assert registry.asked("GET")[1].headers["range"] == f"bytes={3 * MIB}-"
 
 
+def test_tries_are_counted_anew_after_each_that_has_brought_something(
+    server: RunningServer, registry: FakeRegistry, layer: bytes
+) -> None:
+    registry.misbehave(behaviours.blob_until(MIB, "close"), ".*/blobs/.*", times=7)
+    assert server.blob("hello", Digest.of(layer)).body == layer
+    assert len(registry.asked("GET")) == 8 > 1 + len(transfer.PAUSES)
+
+
 def test_an_upstream_that_ignores_ranges_sends_again_and_is_compared(
     server: RunningServer, registry: FakeRegistry, layer: bytes
 ) -> None:
@@ -156,6 +164,50 @@ def test_a_wrong_content_range_leads_to_a_restart(
         f"bytes={3 * MIB}-",
         None,
     ]
+
+
+def test_a_part_of_the_rest_only_leads_to_a_restart(
+    server: RunningServer, registry: FakeRegistry, layer: bytes
+) -> None:
+    start, end = 3 * MIB, 4 * MIB
+    part = {"Content-Range": f"bytes {start}-{end - 1}/{len(layer)}"}
+    registry.misbehave(behaviours.status(206, part, layer[start:end]), ".*/blobs/.*", times=1)
+    registry.misbehave(behaviours.blob_until(start, "close"), ".*/blobs/.*", times=1)
+    assert server.blob("hello", Digest.of(layer)).body == layer
+    assert registry.asked("GET")[2].headers.get("range") is None
+
+
+def test_a_rest_of_a_blob_of_another_size_leads_to_a_restart(
+    server: RunningServer, registry: FakeRegistry, layer: bytes
+) -> None:
+    start, size = 3 * MIB, len(layer)
+    lie = {"Content-Range": f"bytes {start}-{size}/{size + 1}"}
+    registry.misbehave(behaviours.status(206, lie, layer[start:] + b"!"), ".*/blobs/.*", times=1)
+    registry.misbehave(behaviours.blob_until(start, "close"), ".*/blobs/.*", times=1)
+    assert server.blob("hello", Digest.of(layer)).body == layer
+    assert registry.asked("GET")[2].headers.get("range") is None
+
+
+def test_another_size_on_a_restart_fails_the_fill(
+    server: RunningServer, registry: FakeRegistry, layer: bytes
+) -> None:
+    registry.misbehave(behaviours.blob_bytes(layer[:-1]), ".*/blobs/.*", times=1)
+    registry.misbehave(behaviours.blob_until(3 * MIB, "close"), ".*/blobs/.*", times=1)
+    assert server.blob("hello", Digest.of(layer)).cut
+    assert len(registry.asked("GET")) == 2
+
+
+def test_a_try_that_ends_early_in_good_order_is_followed_by_another(
+    server: RunningServer, registry: FakeRegistry, layer: bytes
+) -> None:
+    start, size = 3 * MIB, len(layer)
+    rest = {"Content-Range": f"bytes {start}-{size - 1}/{size}"}
+    registry.misbehave(
+        behaviours.chunked(layer[start : start + MIB], 206, rest), ".*/blobs/.*", times=1
+    )
+    registry.misbehave(behaviours.blob_until(start, "close"), ".*/blobs/.*", times=1)
+    assert server.blob("hello", Digest.of(layer)).body == layer
+    assert registry.asked("GET")[2].headers["range"] == f"bytes={start + MIB}-"
 
 
 def test_other_bytes_on_a_restart_fail_the_fill(
@@ -277,20 +329,38 @@ def test_where_get_does_not_tell_the_length_head_does(
     assert (reply.body, reply.headers["Content-Length"]) == (layer, str(len(layer)))
 
 
-def test_a_follower_does_not_inherit_the_404_of_another_image(
-    server: RunningServer, registry: FakeRegistry, layer: bytes
+@pytest.mark.parametrize("more", [1, -1])
+def test_a_right_blob_of_another_length_than_head_told_is_kept_and_its_followers_are_cut(
+    server: RunningServer, registry: FakeRegistry, layer: bytes, more: int
+) -> None:
+    gate = Gate()
+    told = {"Content-Length": str(len(layer) + more)}
+    registry.misbehave(behaviours.status(200, told), ".*/blobs/.*", method="HEAD")
+    registry.misbehave(behaviours.chunked(layer, gate=gate), ".*/blobs/.*", method="GET")
+    with server.open(f"{PREFIX}/hello/blobs/{Digest.of(layer)}") as response:
+        assert response.headers["Content-Length"] == told["Content-Length"]
+        gate.open()
+        with pytest.raises(http.client.IncompleteRead):
+            response.read()
+    server.settle()
+    hit = server.blob("hello", Digest.of(layer))
+    assert (hit.cache, hit.body) == ("hit", layer)
+
+
+@pytest.mark.parametrize("status", [401, 403, 404])
+def test_a_follower_does_not_inherit_what_another_image_was_told(
+    server: RunningServer, registry: FakeRegistry, layer: bytes, status: int
 ) -> None:
     gate = Gate()
     digest = Digest.of(layer)
-    registry.misbehave(behaviours.hold(gate), "/v2/library/other/blobs/.*")
+    registry.misbehave(behaviours.hold(gate, status), "/v2/library/other/blobs/.*")
     with ThreadPoolExecutor(2) as clients:
         other = clients.submit(server.blob, "other", digest)
         gate.reached.wait()
         mine = clients.submit(server.blob, "hello", digest)
-        while server.running_requests < 2:
-            time.sleep(0.001)
+        wait_for(lambda: server.running_requests == 2)
         gate.open()
-        assert (other.result().status, other.result().error) == (404, "BLOB_UNKNOWN")
+        assert other.result().status == 404
         assert mine.result().body == layer
 
 
@@ -312,7 +382,7 @@ def test_every_descriptor_is_closed_again(
     for _ in range(5):
         once()
     server.manifest("hello", "latest")
-    assert len(os.listdir("/proc/self/fd")) <= before + 4
+    wait_for(lambda: len(os.listdir("/proc/self/fd")) <= before + 4)
 
 
 def test_a_blob_that_was_tampered_with_is_fetched_again(

@@ -29,7 +29,7 @@ def is_one_file(server: RunningServer, digest: Digest) -> bool:
 @pytest.fixture(autouse=True)
 def no_second_try(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the upstream refuses is told at once."""
-    monkeypatch.setattr("depproxy.cache.fill.PAUSES", ())
+    monkeypatch.setattr("depproxy.cache.transfer.PAUSES", ())
 
 
 @pytest.fixture

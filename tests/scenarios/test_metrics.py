@@ -96,7 +96,7 @@ def test_a_pull_is_seen_in_all_its_parts(
 def test_a_broken_transfer_is_resumed_and_a_wrong_one_fails(
     start: Start, hello: Image, registry: FakeRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("depproxy.cache.fill.PAUSES", (0.0, 0.0, 0.0))
+    monkeypatch.setattr("depproxy.cache.transfer.PAUSES", (0.0, 0.0, 0.0))
     server = start()
     first, second, *_ = hello.blobs
     registry.misbehave(behaviours.blob_until(10, "close"), f".*/blobs/{first}", "GET", times=1)

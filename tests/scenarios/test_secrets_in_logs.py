@@ -105,7 +105,7 @@ def test_no_secret_reaches_the_log(
     capfd: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("depproxy.cache.fill.PAUSES", (0.0, 0.0, 0.0))
+    monkeypatch.setattr("depproxy.cache.transfer.PAUSES", (0.0, 0.0, 0.0))
     registry.needs_token = True
     stored = hash_password(CLIENTS_PASSWORD)
     (tmp_path / "users").write_text(f"ada:{stored}\nwrong {CLIENTS_PASSWORD}:{stored}\n")

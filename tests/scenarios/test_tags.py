@@ -77,6 +77,18 @@ def test_revalidate_after_spares_no_question_while_the_newest_body_is_missing(
     assert len(registry.asked("HEAD", TAG)) == 2
 
 
+def test_revalidate_after_spares_no_question_while_only_an_older_body_is_on_disk(
+    start: Start, registry: FakeRegistry, hello: Image, newer: Image
+) -> None:
+    server = start()
+    server.manifest("hello", "latest")
+    registry.tag("library/hello", "latest", newer.index)
+    server.manifest("hello", "latest", "HEAD")
+    server.stop()
+    server = start(group="revalidate_after: 1h")
+    assert server.manifest("hello", "latest").body == newer.manifests[newer.index][1]
+
+
 def test_the_upstream_is_always_asked_with_the_same_accept(
     server: RunningServer, registry: FakeRegistry, hello: Image
 ) -> None:
@@ -188,6 +200,26 @@ def test_a_slow_answer_counts_although_nobody_waits_for_it(
     assert pointer(server)["announced"] == newer.index
 
 
+def test_a_200_counts_more_than_a_404_that_came_while_it_was_under_way(
+    server: RunningServer, registry: FakeRegistry, hello: Image
+) -> None:
+    digest_gone, tag_there = Gate(), Gate()
+    gone = behaviours.hold(digest_gone, 404)
+    registry.misbehave(gone, f".*/{hello.index}", method="GET", times=1)
+    registry.misbehave(behaviours.status(404), TAG, method="GET", times=1)
+    with ThreadPoolExecutor(2) as clients:
+        first = clients.submit(server.manifest, "hello", "latest")
+        digest_gone.reached.wait()
+        registry.misbehave(behaviours.hold(tag_there), TAG, method="HEAD", times=1)
+        second = clients.submit(server.manifest, "hello", "latest", "HEAD")
+        tag_there.reached.wait()
+        digest_gone.open()
+        assert first.result().status == 404
+        tag_there.open()
+        assert second.result().status == 200
+    assert server.manifest("hello", "latest").body == hello.manifests[hello.index][1]
+
+
 def test_404_marks_a_tag_gone_on_disk_and_only_200_revives_it(
     start: Start, registry: FakeRegistry, hello: Image
 ) -> None:
@@ -262,97 +294,6 @@ def test_a_digest_is_never_asked_for_twice_though_the_tag_has_gone(
     assert server.manifest("hello", hello.index).cache == "hit"
     assert server.manifest("hello", hello.index, "HEAD").cache == "hit"
     assert not registry.requests
-
-
-def test_bytes_that_came_as_a_blob_are_a_manifest_once_they_pass_as_one(
-    server: RunningServer, registry: FakeRegistry, hello: Image
-) -> None:
-    media_type, body = hello.manifests[hello.index]
-    registry.add_blob("library/hello", body)
-    server.blob("hello", hello.index)
-    server.settle()
-    registry.requests.clear()
-    reply = server.manifest("hello", hello.index)
-    assert (reply.body, reply.headers["Content-Type"]) == (body, media_type)
-    assert not registry.requests
-    layer = next(iter(hello.blobs))
-    server.blob("hello", layer)
-    server.settle()
-    assert server.manifest("hello", layer).status == 404
-
-
-def test_a_blob_without_a_type_is_a_manifest_once_the_upstream_told_its_type(
-    server: RunningServer, registry: FakeRegistry, hello: Image
-) -> None:
-    media_type, body = hello.manifests[hello.index]
-    untyped = json.dumps({k: v for k, v in json.loads(body).items() if k != "mediaType"}).encode()
-    digest = registry.add_manifest("library/hello", untyped, media_type)
-    registry.add_blob("library/hello", untyped)
-    server.blob("hello", digest)
-    server.settle()
-    assert server.manifest("hello", digest).headers["Content-Type"] == media_type
-    assert [seen.method for seen in registry.asked("HEAD")] == ["HEAD"]
-    assert not registry.asked("GET", MANIFESTS)
-    registry.go_down()
-    assert server.manifest("twin", digest).headers["Content-Type"] == media_type
-
-
-def test_a_sha512_digest_is_as_good(server: RunningServer, registry: FakeRegistry) -> None:
-    image = make_image("sha512")
-    media_type, body = image.manifests[image.index]
-    digest = Digest.of(body, "sha512")
-    registry.add_manifest("library/hello", body, media_type, digest=digest)
-    for cache in ("fwd=miss; stored", "hit"):
-        reply = server.manifest("hello", digest)
-        assert (reply.body, reply.cache) == (body, cache)
-        assert reply.headers["Docker-Content-Digest"] == digest
-
-
-def test_ranges_of_manifests_are_ignored(server: RunningServer, hello: Image) -> None:
-    reply = server.manifest("hello", "latest", Range="bytes=0-3")
-    assert (reply.status, reply.body) == (200, hello.manifests[hello.index][1])
-
-
-@pytest.mark.parametrize(
-    ("content_type", "body"),
-    [
-        ("application/vnd.docker.distribution.manifest.v1+prettyjws", b'{"schemaVersion":1}'),
-        ("application/vnd.oci.image.manifest.v1+json", b"[" * 100_000),
-        ("application/vnd.oci.image.manifest.v1+json", b'{"a":' * 100_000),
-        ("application/vnd.oci.image.manifest.v1+json", b"not json"),
-        ("application/vnd.oci.image.manifest.v1+json", b" " * (4 * 2**20 + 1)),
-        (
-            "application/vnd.oci.image.manifest.v1+json",
-            b'{"schemaVersion":2,"config":{},"layers":[],"manifests":[]}',
-        ),
-        (
-            "application/vnd.oci.image.index.v1+json",
-            b'{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json",'
-            b'"config":{},"layers":[]}',
-        ),
-        ("text/html", b"<html>"),
-    ],
-)
-def test_a_bad_manifest_is_refused_and_not_kept(
-    server: RunningServer, registry: FakeRegistry, content_type: str, body: bytes
-) -> None:
-    digest = registry.add_manifest("library/hello", body, content_type, tag="bad")
-    for reference in ("bad", digest):
-        for method in ("GET", "GET"):
-            reply = server.manifest("hello", reference, method)
-            assert (reply.status, reply.error) == (502, "MANIFEST_INVALID")
-    assert server.blob_files() == []
-
-
-def test_a_manifest_with_other_bytes_than_its_digest_is_refused(
-    server: RunningServer, registry: FakeRegistry, hello: Image
-) -> None:
-    media_type, body = hello.manifests[hello.index]
-    headers = {"Content-Type": media_type, "Docker-Content-Digest": hello.index}
-    registry.misbehave(behaviours.status(200, headers, body + b" "), method="GET")
-    assert server.manifest("hello", hello.index).status == 502
-    assert server.manifest("hello", "latest").status == 502
-    assert server.blob_files() == []
 
 
 def test_a_pull_that_asks_with_a_query_is_the_same(server: RunningServer, hello: Image) -> None:

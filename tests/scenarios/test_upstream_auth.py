@@ -93,7 +93,7 @@ def test_blobs_on_another_host_are_fetched_without_the_token(
 def test_a_broken_transfer_from_another_host_is_resumed_through_the_upstream(
     server: RunningServer, registry: FakeRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("depproxy.cache.fill.PAUSES", (0.0,))
+    monkeypatch.setattr("depproxy.cache.transfer.PAUSES", (0.0,))
     layer = random.Random(4).randbytes(2**20)
     with FakeRegistry() as storage:
         digest = storage.add_blob("library/hello", layer)

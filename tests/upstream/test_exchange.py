@@ -7,7 +7,7 @@ import pytest
 
 from depproxy.errors import UpstreamUnreachable
 from depproxy.upstream import exchange
-from depproxy.upstream.exchange import BUFFER, Exchange
+from depproxy.upstream.exchange import BUFFER, MAX_HEADER_BYTES, Exchange
 
 PIECE = b"x" * 16384
 
@@ -97,3 +97,17 @@ def test_a_sinks_error_stops_the_transfer_and_is_raised_in_the_end() -> None:
             answer.result(UpstreamUnreachable("docker.io", "a short count"))
 
     run(fail, error)
+
+
+def test_a_head_that_has_no_end_is_not_read_to_it() -> None:
+    async def endless() -> int:
+        answer = Exchange(lambda _: None, asyncio.get_running_loop())
+        answer.on_header(b"HTTP/1.1 200 OK\r\n")
+        line = b"X-Padding: " + b"x" * 1000 + b"\r\n"
+        read = 0
+        while answer.on_header(line):
+            read += len(line)
+            assert read <= MAX_HEADER_BYTES
+        return read
+
+    assert asyncio.run(endless()) > MAX_HEADER_BYTES - 2000

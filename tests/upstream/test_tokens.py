@@ -139,3 +139,12 @@ def test_a_scanner_that_asks_for_many_repositories_does_not_fill_the_memory(jar:
 
 def test_a_tokens_value_is_not_shown() -> None:
     assert "secret" not in repr(Token("secret", obtained=0, expires=1))
+
+
+def test_a_token_is_not_presented_in_its_last_five_seconds(jar: TokenJar, clock: Clock) -> None:
+    """It would expire on its way."""
+    jar.put(KEY, jar.read(answer(token="abc", expires_in=60)))
+    clock.now += 54.9
+    assert jar.get(KEY)
+    clock.now += 0.2
+    assert jar.get(KEY) is None

@@ -100,7 +100,10 @@ def test_pulls_and_passes_side_by_side_end_right(start: Start, registry: FakeReg
     let_a_pass_go_by(server)
     let_a_pass_go_by(server)
     assert size_of(server) <= 80_000
-    check_counted(server)
+    told, files = server.ask("/api/v4/groups/mygroup/dependency_proxy").json, held(server)
+    # A manifest that was read while its reference went may have stayed without one.
+    assert told["manifests"] + told["blobs"] == len(files)
+    assert told["bytes"] == sum(files.values())
     assert set(pointers(server).values()) <= set(held(server))
 
 

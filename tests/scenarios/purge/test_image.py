@@ -108,7 +108,7 @@ def test_a_cleared_image_is_not_served_while_the_upstream_is_down(
     hello: Image,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("depproxy.cache.fill.PAUSES", ())
+    monkeypatch.setattr("depproxy.cache.transfer.PAUSES", ())
     path = f"{PREFIX}/hello/tags/list"
     pull(server, "hello")
     assert server.ask(path).status == 200

@@ -1,5 +1,6 @@
 """What is on disk, and what holdings say of it when they are told or have looked."""
 
+import copy
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -9,8 +10,9 @@ from hypothesis import strategies as st
 from depproxy.oci.digest import Digest
 from depproxy.oci.manifest import OCI_MANIFEST, Descriptor
 from depproxy.oci.names import ImageName, Tag
+from depproxy.store.counting import Counting
 from depproxy.store.graph import Key
-from depproxy.store.holdings import Counting, Holdings
+from depproxy.store.holdings import Holdings
 from depproxy.store.inventory import Inventory, Reference, Selection, key_of
 from depproxy.store.repository import Repository
 from depproxy.store.shared import SharedFiles
@@ -104,6 +106,17 @@ class Files:
                     counting.found_body(key, BODIES[name])
 
 
+def is_known(inventory: Inventory, name: str) -> bool:
+    """Whether it can be pulled by its digest, whatever else leads to it: that is dropped first."""
+    others = [digest for other, digest in DIGESTS.items() if other != name]
+    inventory.drop(Selection(ALPINE, tags=TAGS, digests=others))
+    return inventory.graph.is_used(KEYS[name])
+
+
+def tags_of(inventory: Inventory) -> set[object]:
+    return {root.reference for root in inventory.roots(ALPINE, only_cached=False)}
+
+
 def seen(holdings: Holdings) -> object:
     """All that a picture tells, but for documents that no reference names: a walk reads none."""
 
@@ -112,11 +125,11 @@ def seen(holdings: Holdings) -> object:
             dict(inventory.blobs),
             inventory.total,
             {name for name in DIGESTS if inventory.graph.is_used(KEYS[name])},
-            {name for name in DIGESTS if inventory.knows(reference(name))},
+            {name for name in DIGESTS if is_known(copy.deepcopy(inventory), name)},
             {
                 tag: sorted(inventory.selection(ALPINE, tag).digests)
                 for tag in TAGS
-                if inventory.knows(reference("m0", tag))
+                if tag in tags_of(inventory)
             },
         )
 

@@ -74,7 +74,7 @@ def test_a_tag_that_went_while_the_walk_had_it_in_hand_does_not_come_back() -> N
         holdings.drop(Selection(ALPINE, tags=[LATEST]))
         counting.found_tag(reference("m0", LATEST))
         counting.complete = True
-    assert not holdings.ask(lambda inventory: inventory.knows(reference("m0", LATEST)))
+    assert not holdings.ask(lambda inventory: inventory.graph.is_used(KEYS["m0"]))
 
 
 @pytest.mark.parametrize("is_whole", [False, True])

@@ -2,6 +2,7 @@
 
 import json
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 from depproxy.demo.image import Image, make_image
@@ -41,6 +42,13 @@ def pull_all(tree: Tree) -> None:
 def remove(tree: Tree, *selections: Selection) -> int:
     """Returns the bytes of what went."""
     return tree.remover.finish(tree.remover.begin(selections), nobody, GO_ON)
+
+
+def remove_blobs(tree: Tree, keys: list[Key], is_protected: Callable[[Key], bool]) -> int:
+    """As housekeeping does with what no reference leads to; returns the bytes of what went."""
+    removal = tree.remover.begin(())
+    removal.unused += keys
+    return tree.remover.finish(removal, is_protected, GO_ON)
 
 
 def remove_image(tree: Tree) -> None:

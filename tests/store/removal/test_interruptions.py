@@ -36,6 +36,7 @@ from tests.store.removal.four_images import (
     everything,
     nobody,
     reachable,
+    remove_blobs,
 )
 from tests.store.removal.interruptions import (
     REMOVALS,
@@ -203,7 +204,7 @@ def test_whatever_is_removed_and_wherever_it_dies_the_rest_is_whole(
         tree = open_tree(path)
         trees.fill(tree)
         tree.survey(GO_ON)
-        tree.remover.take_orphans(list(tree.holdings.orphans(tree.holdings.sizes())), nobody, GO_ON)
+        remove_blobs(tree, list(tree.holdings.orphans(tree.holdings.sizes())), nobody)
         assert blobs(path) == reachable(path)
         repository, tag = data.draw(st.sampled_from(sorted(trees.tags, key=str)))
         whole = data.draw(st.booleans())

@@ -23,6 +23,7 @@ from tests.store.removal.four_images import (
     nobody,
     reachable,
     remove,
+    remove_blobs,
 )
 from tests.store.removal.interruptions import REMOVALS, Stop
 from tests.store.trees import clone, open_tree
@@ -46,7 +47,7 @@ def test_ones_own_changes_are_not_foreign(tree: Tree) -> None:
     removal = tree.remover.begin([tree.selection(APP, ONE)])
     assert not tree.remover.has_foreign_changes()
     tree.remover.finish(removal, nobody, GO_ON)
-    tree.remover.take_orphans([], nobody, GO_ON)
+    remove_blobs(tree, [], nobody)
     tree.remover.finish_interrupted(GO_ON)
     assert not tree.remover.has_foreign_changes()
 

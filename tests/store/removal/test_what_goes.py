@@ -35,6 +35,7 @@ from tests.store.removal.four_images import (
     nobody,
     reachable,
     remove,
+    remove_blobs,
     remove_image,
 )
 from tests.store.trees import clone, open_tree, point, pull, store
@@ -225,7 +226,7 @@ def test_what_is_protected_stays(tree: Tree, tmp_path: Path) -> None:
     tree.remover.finish(removal, lambda key: digest_of(key) in protected, GO_ON)
     assert blobs(tmp_path) == kept | protected
     assert set(tree.holdings.orphans(tree.holdings.sizes())) == set(map(key_of, protected))
-    tree.remover.take_orphans(list(map(key_of, protected)), nobody, GO_ON)
+    remove_blobs(tree, list(map(key_of, protected)), nobody)
     assert blobs(tmp_path) == kept
 
 
@@ -234,8 +235,6 @@ def test_orphans_go_unless_they_are_protected_or_used(tree: Tree, tmp_path: Path
     for data in loose:
         store(tree, Digest.of(data), data)
     keys = [key_of(Digest.of(data)) for data in loose]
-    freed = tree.remover.take_orphans(
-        [*keys, key_of(FIRST.index)], lambda key: key == keys[1], GO_ON
-    )
+    freed = remove_blobs(tree, [*keys, key_of(FIRST.index)], lambda key: key == keys[1])
     assert freed == len(loose[0])
     assert blobs(tmp_path) == everything(FIRST, SECOND, THIRD, LOOSE) | {Digest.of(loose[1])}

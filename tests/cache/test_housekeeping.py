@@ -1,0 +1,55 @@
+"""The regular pass, while others pull."""
+
+import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from depproxy.cache.chores import Chores
+from depproxy.cache.eviction import Limits
+from depproxy.cache.housekeeping import Housekeeping
+from depproxy.cache.in_use import InUse
+from depproxy.cache.room import Room
+from depproxy.config import HousekeepingConfig
+from depproxy.demo.image import make_image
+from depproxy.oci.names import GroupName, ImageName, Tag
+from depproxy.store.data_dir import open_data_dir
+from depproxy.store.repository import Repository
+from tests.store.trees import pull
+
+NOW = 1_000_000.0
+APP = Repository("docker.io", ImageName("library/app"))
+FIRST, SECOND = Tag("first"), Tag("second")
+
+
+def test_what_is_pulled_after_it_was_chosen_to_go_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = open_data_dir(tmp_path)
+    tree = data.tree(GroupName("acme"))
+    images = {tag: make_image(tag, {"file": tag.encode()}) for tag in (FIRST, SECOND)}
+    for when, (tag, image) in enumerate(images.items()):
+        pull(tree, APP, tag, image)
+        tree.times.pull(APP, tag, image.index, when)
+    rename = os.rename
+
+    def pull_second_first(
+        source: str, target: str, *, src_dir_fd: int | None = None, dst_dir_fd: int | None = None
+    ) -> None:
+        if source == APP.path(FIRST, ".json"):
+            tree.times.pull(APP, SECOND, images[SECOND].index, NOW)
+        rename(source, target, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd)
+
+    monkeypatch.setattr(os, "rename", pull_second_first)
+    stop = threading.Event()
+    with ThreadPoolExecutor() as pool:
+        room = Room(data, InUse(), pool, lambda: 0, stop)
+        housekeeping = Housekeeping(
+            HousekeepingConfig(), {}, data.tree, InUse(), room, Chores(pool), lambda: NOW
+        )
+        housekeeping.tidy_tree(tree, Limits(expire_after=3600.0), stop)
+    assert tree.pointers.read_tag(APP, FIRST) is None
+    assert tree.pointers.read_tag(APP, SECOND) is not None
+    data.close()

@@ -1,0 +1,92 @@
+"""A blob being written: where it is kept, what becomes of it, and who may take it away."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from depproxy.errors import StoreError
+from depproxy.oci.digest import Digest
+from depproxy.store.partial import DifferentBytes, Partial
+from depproxy.store.tree import Tree
+from tests.store.trees import open_tree
+
+DATA = b"of a layer that comes in pieces"
+LAYER = Digest.of(DATA)
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Tree:
+    return open_tree(tmp_path)
+
+
+@pytest.fixture
+def partial(tree: Tree) -> Iterator[Partial]:
+    partial = tree.begin(LAYER)
+    yield partial
+    partial.close()
+
+
+def names(tmp_path: Path) -> list[str]:
+    """Of the files that are not blobs yet."""
+    return [path.name for path in (tmp_path / "partial").iterdir()]
+
+
+def test_what_another_process_writes_is_not_swept_away(partial: Partial, tmp_path: Path) -> None:
+    open_tree(tmp_path).sweep()
+    assert len(names(tmp_path)) == 1
+    partial.write(0, memoryview(DATA))
+    partial.hash_written()
+    partial.publish()
+    assert names(tmp_path) == []
+
+
+def test_what_a_process_left_that_is_no_more_is_swept_away(
+    partial: Partial, tmp_path: Path
+) -> None:
+    partial.close()
+    assert len(names(tmp_path)) == 1
+    open_tree(tmp_path).sweep()
+    assert names(tmp_path) == []
+
+
+def test_what_comes_again_is_compared_and_what_is_new_is_appended(partial: Partial) -> None:
+    partial.write(0, memoryview(DATA[:20]))
+    partial.write(0, memoryview(DATA[:10]))
+    partial.write(10, memoryview(DATA[10:]))
+    assert partial.read(0, 100) == DATA
+    with pytest.raises(DifferentBytes):
+        partial.write(5, memoryview(b"!"))
+    assert partial.read(0, 100) == DATA
+
+
+def test_no_gap_is_left(partial: Partial) -> None:
+    with pytest.raises(StoreError, match="gap"):
+        partial.write(1, memoryview(DATA))
+    assert partial.written == 0
+
+
+def test_only_what_was_hashed_to_its_end_is_right(partial: Partial) -> None:
+    partial.write(0, memoryview(DATA[:-1]))
+    partial.hash_written()
+    assert not partial.is_right()
+    partial.write(len(DATA) - 1, memoryview(DATA[-1:]))
+    assert not partial.is_right()
+    assert partial.hash_written() == len(DATA)
+    assert partial.is_right()
+
+
+def test_right_bytes_are_not_the_blob_where_another_size_was_told(partial: Partial) -> None:
+    partial.reserve(len(DATA) + 1)
+    partial.write(0, memoryview(DATA))
+    partial.hash_written()
+    assert not partial.is_right()
+
+
+def test_what_was_discarded_can_be_read_by_who_has_it_open(
+    partial: Partial, tmp_path: Path
+) -> None:
+    partial.write(0, memoryview(DATA))
+    partial.discard()
+    assert names(tmp_path) == []
+    assert partial.read(0, 100) == DATA
