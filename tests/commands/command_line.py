@@ -21,6 +21,7 @@ from depproxy.main import main
 from tests.images import amd64_of
 from tests.real.programs import ROOT
 from tests.running import RunningServer
+from tests.waiting import wait_for
 
 
 @dataclass(frozen=True)
@@ -98,8 +99,7 @@ def pull(
         digest = descriptor["digest"]
         assert server.ask(f"{prefix}/blobs/{digest}").body == image.blobs[digest]
     server.settle()
-    while any((server.data / "groups" / group / "-" / "partial").iterdir()):
-        time.sleep(0.001)
+    wait_for(lambda: not any((server.data / "groups" / group / "-" / "partial").iterdir()))
 
 
 def size_of(image: Image) -> int:

@@ -2,7 +2,6 @@
 
 import os
 import random
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -287,8 +286,7 @@ def test_a_follower_does_not_inherit_the_404_of_another_image(
         other = clients.submit(server.blob, "other", digest)
         gate.reached.wait()
         mine = clients.submit(server.blob, "hello", digest)
-        while server.running_requests < 2:
-            time.sleep(0.001)
+        wait_for(lambda: server.running_requests >= 2)
         gate.open()
         assert (other.result().status, other.result().error) == (404, "BLOB_UNKNOWN")
         assert mine.result().body == layer
