@@ -23,6 +23,10 @@ from tests.real.programs import ROOT
 from tests.running import RunningServer
 from tests.waiting import wait_for
 
+_SERVER = " INFO depproxy.access: "
+"""What is in each line that the server of a test logs, in the same process, whenever it comes to
+it: no word of the command's."""
+
 
 @dataclass(frozen=True)
 class Done:
@@ -48,7 +52,8 @@ class CommandLine:
         self._capsys.readouterr()
         code = main(["--config", str(self.file), *arguments])
         printed = self._capsys.readouterr()
-        return Done(code, printed.out, printed.err)
+        lines = printed.err.splitlines(keepends=True)
+        return Done(code, printed.out, "".join(line for line in lines if _SERVER not in line))
 
     def aim_at(self, server: RunningServer) -> None:
         """Let the file say where the server has come to listen."""
