@@ -1,7 +1,9 @@
 """What a server has on disk, and what leads to it."""
 
 import json
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from depproxy.oci.contents import contents_of
@@ -21,6 +23,23 @@ def file_of(server: RunningServer, group: str, digest: Digest) -> Path:
 def settle(server: RunningServer) -> None:
     """Wait until nothing in any group is about to get its name."""
     wait_for(lambda: not any(server.data.glob("groups/*/-/partial/*")))
+
+
+def open_paths() -> Iterator[str]:
+    """What this process, and the servers in it, have open; files that are deleted included."""
+    for name in os.listdir("/proc/self/fd"):
+        with suppress(FileNotFoundError):  # closed meanwhile
+            yield os.readlink(f"/proc/self/fd/{name}")
+
+
+def rest(server: RunningServer) -> None:
+    """Wait until nothing that was pulled is in use any more."""
+    settle(server)
+    wait_for(lambda: not server.running_requests)
+    wait_for(
+        lambda: not any(f"{server.data}/" in path and "blobs/" in path for path in open_paths())
+    )
+    server.ask("/-/health")  # the loop has been round since
 
 
 def held(server: RunningServer, group: str = "mygroup") -> dict[Digest, int]:

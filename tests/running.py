@@ -4,7 +4,6 @@ import asyncio
 import http.client
 import json
 import threading
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any, Protocol, Self
 
 from depproxy.config import Config, load_config
 from depproxy.service import Server
+from tests.waiting import wait_for
 
 PREFIX = "/v2/mygroup/dependency_proxy/containers"
 
@@ -145,16 +145,16 @@ class RunningServer:
 
     def settle(self) -> None:
         """A verified blob gets its name a moment after its last byte was sent: wait for that."""
-        while self.partial_files():
-            time.sleep(0.001)
+        wait_for(lambda: not self.partial_files())
 
     def wait_for_counts(self) -> None:
         """Wait until the background walk after a start has ended."""
-        while True:
+
+        def is_counted() -> bool:
             trees = self._server.trees()
-            if trees and all(tree.holdings.is_exact for tree in trees):
-                return
-            time.sleep(0.001)
+            return bool(trees) and all(tree.holdings.is_exact for tree in trees)
+
+        wait_for(is_counted)
 
     def partial_files(self) -> list[Path]:
         return list((self.tree / "partial").glob("*"))

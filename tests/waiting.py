@@ -10,7 +10,7 @@ CHANCE = 0.5
 """Seconds that others get in the middle of something; it is right that they wait longer for it."""
 
 
-def wait_for(what: Callable[[], bool]) -> None:
+def wait_for(what: Callable[[], object]) -> None:
     """Wait until it is so; a test fails where that never comes."""
     deadline = time.monotonic() + PATIENCE
     while not what():

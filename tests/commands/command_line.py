@@ -21,6 +21,11 @@ from depproxy.main import main
 from tests.images import amd64_of
 from tests.real.programs import ROOT
 from tests.running import RunningServer
+from tests.waiting import wait_for
+
+_SERVER = " INFO depproxy.access: "
+"""What is in each line that the server of a test logs, in the same process, whenever it comes to
+it: no word of the command's."""
 
 _SERVER = " INFO depproxy.access: "
 """What is in each line that the server of a test logs, in the same process, whenever it comes to
@@ -103,8 +108,7 @@ def pull(
         digest = descriptor["digest"]
         assert server.ask(f"{prefix}/blobs/{digest}").body == image.blobs[digest]
     server.settle()
-    while any((server.data / "groups" / group / "-" / "partial").iterdir()):
-        time.sleep(0.001)
+    wait_for(lambda: not any((server.data / "groups" / group / "-" / "partial").iterdir()))
 
 
 def size_of(image: Image) -> int:

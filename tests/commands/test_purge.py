@@ -2,7 +2,6 @@
 
 import os
 import random
-import time
 
 import pytest
 
@@ -14,12 +13,12 @@ from tests.fakes.behaviours import Gate
 from tests.fakes.registry import FakeRegistry
 from tests.images import amd64_of
 from tests.running import PREFIX, RunningServer, Start
+from tests.waiting import wait_for
 
 
 def blobs_left(server: RunningServer) -> set[str]:
     """What is on disk when nothing is on its way out any more."""
-    while list((server.tree / "removed").glob("*")):
-        time.sleep(0.001)
+    wait_for(lambda: not list((server.tree / "removed").glob("*")))
     return {path.name for path in server.blob_files()}
 
 
@@ -155,8 +154,7 @@ def test_the_list_alone_shows_it_too(
     pull(server, hello)
     pull(server, twin, "twin")
     command("purge", "mygroup", "hello:latest")
-    while ask_list(server) != ["twin:latest"]:
-        time.sleep(0.001)
+    wait_for(lambda: ask_list(server) == ["twin:latest"])
 
 
 def test_a_running_server_fetches_anew_what_has_gone(

@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import signal
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from tests.commands.command_line import CommandLine, ask_usage, counts_of, pull,
 from tests.fakes.registry import FakeRegistry
 from tests.images import amd64_of
 from tests.running import RunningServer, Start
+from tests.waiting import wait_for
 
 Damage = Callable[[Path], object]
 
@@ -329,8 +329,7 @@ def test_ctrl_c_ends_it_at_once_and_nothing_is_removed(
     blob = server.tree / blob_name(layer_of(hello))
     os.truncate(blob, 2 * 2**30)
     with command.on_terminal("verify") as (process, _):
-        while str(blob) not in open_files(process.pid):
-            time.sleep(0.001)
+        wait_for(lambda: str(blob) in open_files(process.pid))
         process.send_signal(signal.SIGINT)
         assert process.wait() == 130
     assert blob.exists()

@@ -14,6 +14,7 @@ from depproxy.demo.image import Image
 from depproxy.store.files import allocate
 from tests.fakes.registry import FakeRegistry
 from tests.lifecycle.disks import LAST_PIECE, MIB, check_tree, is_refused_clearly, layer
+from tests.on_disk import open_paths
 from tests.running import RunningServer
 from tests.waiting import wait_for
 
@@ -98,16 +99,8 @@ class Faults:
 
 
 def open_files(server: RunningServer) -> list[str]:
-    """What this process has open of the tree, deleted files included."""
-    found = []
-    for name in os.listdir("/proc/self/fd"):
-        try:
-            path = os.readlink(f"/proc/self/fd/{name}")
-        except FileNotFoundError:
-            continue  # closed meanwhile
-        if path.startswith(str(server.tree)):
-            found.append(path)
-    return found
+    """What this process has open of the tree."""
+    return [path for path in open_paths() if path.startswith(str(server.tree))]
 
 
 def wait_for_rest(server: RunningServer) -> None:

@@ -7,7 +7,6 @@ import stat
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -17,6 +16,7 @@ from tests.fakes import behaviours
 from tests.fakes.behaviours import Gate
 from tests.fakes.registry import FakeRegistry
 from tests.real.programs import ROOT, Depproxy, free_port
+from tests.waiting import wait_for
 
 
 def run(*arguments: str, cwd: Path = ROOT) -> "subprocess.CompletedProcess[str]":
@@ -103,8 +103,7 @@ def test_sigterm_lets_running_requests_end_and_exits_0(
         response = connection.getresponse()
         assert response.read(1000) == layer[:1000]
         process.send_signal(signal.SIGTERM)
-        while "shutting down: 1 requests" not in proxy.log.read_text():
-            time.sleep(0.01)
+        wait_for(lambda: "shutting down: 1 requests" in proxy.log.read_text())
         late = http.client.HTTPConnection("127.0.0.1", proxy.port)
         with pytest.raises(ConnectionRefusedError):
             late.request("GET", "/-/health")
@@ -134,8 +133,7 @@ def test_a_killed_servers_leftovers_are_removed(proxy: Depproxy, registry: FakeR
         process.wait()
     assert len(list(partial.iterdir())) == 1
     with proxy.serving():
-        while list(partial.iterdir()):
-            time.sleep(0.01)
+        wait_for(lambda: not list(partial.iterdir()))
 
 
 def test_the_server_starts_while_the_upstream_is_down(
@@ -167,8 +165,7 @@ def test_the_demo_says_commands_that_work(tmp_path: Path) -> None:
     reader = threading.Thread(target=read)
     reader.start()
     try:
-        while not any("Ctrl-C" in line for line in lines):
-            time.sleep(0.01)
+        wait_for(lambda: any("Ctrl-C" in line for line in lines))
         commands = [line.strip() for line in lines if line.strip().startswith("curl")]
         assert len(commands) == 2
         shown, purged = (

@@ -3,7 +3,6 @@
 import os
 import random
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -16,7 +15,7 @@ from tests.fakes.behaviours import Gate
 from tests.fakes.registry import FakeRegistry
 from tests.images import add_manifest, layer
 from tests.lifecycle.disks import KIB, MIB, Disk, is_refused_clearly
-from tests.on_disk import check_counted, file_of, held, pointers, settle, wait_until_removed
+from tests.on_disk import check_counted, file_of, held, pointers, rest, settle, wait_until_removed
 from tests.pulling import blob, pull
 from tests.purging import purge
 from tests.running import PREFIX, RunningServer, Start
@@ -50,16 +49,6 @@ def fill_but(disk: Disk, room: int) -> None:
 def wait_for_room(caplog: pytest.LogCaptureFixture) -> None:
     """Room may be made while the blob is on its way already: wait until that has ended."""
     wait_for(lambda: "the disk was nearly full" in caplog.text)
-
-
-def rest(server: RunningServer) -> None:
-    """Wait until nothing that was pulled is in use any more."""
-    settle(server)
-    wait_for(lambda: not server.running_requests)
-    wait_for(
-        lambda: not any(f"{server.data}/" in path and "blobs/" in path for path in open_paths())
-    )
-    server.ask("/-/health")  # the loop has been round since
 
 
 @pytest.fixture
@@ -376,11 +365,3 @@ def test_who_seeks_room_while_it_is_being_made_finds_it(
 
     monkeypatch.setattr(Blobs, "remove", slow_remove)
     assert small.blob("app", new).status == 200
-
-
-def open_paths() -> Iterator[str]:
-    for name in os.listdir("/proc/self/fd"):
-        try:
-            yield os.readlink(f"/proc/self/fd/{name}")
-        except FileNotFoundError:
-            continue

@@ -17,6 +17,7 @@ from depproxy.demo.image import Image
 from tests.fakes.registry import FakeRegistry
 from tests.real.programs import ROOT, Depproxy, listens, need, run, running
 from tests.real.steady_client import SteadyClient
+from tests.waiting import wait_for
 
 pytestmark = pytest.mark.real
 
@@ -42,8 +43,7 @@ def activated(proxy: Depproxy) -> Iterator[None]:
     environ = [f"--setenv={name}={file}" for name, file in files.items()]
     command = ["systemd-socket-activate", f"--listen={proxy.host}", *environ, "bash", "-c", KEEPER]
     with running([*command, "keeper", *proxy.command], proxy.log, cwd=ROOT) as keeper:
-        while not listens(proxy.port):
-            time.sleep(0.01)
+        wait_for(lambda: listens(proxy.port))
         yield
         Path(files["STOP"]).touch()
         os.kill(server_pid(proxy), signal.SIGTERM)
@@ -77,8 +77,7 @@ def test_a_restart_under_load_fails_no_request(
             while sum(client.outcomes.total() for client in clients) < answered + 200:
                 time.sleep(0.01)
             os.kill(server_pid(proxy), signal.SIGTERM)
-        while starts(proxy) <= 3:
-            time.sleep(0.01)
+        wait_for(lambda: starts(proxy) > 3)
         stop.set()
         for client in clients:
             client.join()

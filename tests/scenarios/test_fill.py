@@ -14,6 +14,7 @@ from depproxy.upstream import exchange
 from tests.fakes import behaviours
 from tests.fakes.behaviours import Gate
 from tests.fakes.registry import FakeRegistry
+from tests.on_disk import rest
 from tests.running import PREFIX, RunningServer, Start
 from tests.waiting import wait_for
 
@@ -392,7 +393,7 @@ def test_a_blob_that_was_tampered_with_is_fetched_again(
     for damage in ("truncated", "emptied", "overwritten", "missing", "touched"):
         server.blob("hello", digest)
         server.blob("hello", digest)
-        server.settle()
+        rest(server)  # a download lasts until the folder is synced, and is read until then
         (file,) = server.blob_files()
         match damage:
             case "truncated":

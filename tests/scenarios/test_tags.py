@@ -2,7 +2,6 @@
 
 import json
 import re
-import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -14,6 +13,7 @@ from tests.fakes import behaviours
 from tests.fakes.behaviours import Gate
 from tests.fakes.registry import FakeRegistry
 from tests.running import PREFIX, RunningServer, Start
+from tests.waiting import wait_for
 
 TAG = r"/v2/library/hello/manifests/latest"
 MANIFESTS = r"/v2/library/hello/manifests/.*"
@@ -195,8 +195,7 @@ def test_a_slow_answer_counts_although_nobody_waits_for_it(
     registry.misbehave(behaviours.hold(gate), TAG, times=1)
     assert server.manifest("hello", "latest").headers["Docker-Content-Digest"] == hello.index
     gate.open()
-    while pointer(server)["announced"] is None:
-        time.sleep(0.001)
+    wait_for(lambda: pointer(server)["announced"] is not None)
     assert pointer(server)["announced"] == newer.index
 
 
@@ -325,8 +324,7 @@ def test_a_document_is_fetched_once_where_head_is_refused(
             for method in ("GET", "HEAD") * 6
         ]
         gate.reached.wait()
-        while server.running_requests < 12:
-            time.sleep(0.001)
+        wait_for(lambda: server.running_requests >= 12)
         gate.open()
         replies = [future.result() for future in asked]
     assert {reply.status for reply in replies} == {200}
@@ -341,8 +339,7 @@ def test_a_request_that_waits_at_a_shutdown_is_told_so(
     registry.misbehave(behaviours.hang())
     with ThreadPoolExecutor(1) as clients:
         asked = clients.submit(server.manifest, "hello", "latest")
-        while not registry.requests:
-            time.sleep(0.001)
+        wait_for(lambda: registry.requests)
         server.stop()
         reply = asked.result()
     assert (reply.status, reply.error) == (503, "UNAVAILABLE")

@@ -2,7 +2,6 @@
 
 import json
 import random
-import time
 
 import pytest
 
@@ -13,6 +12,7 @@ from tests.fakes.behaviours import Gate
 from tests.fakes.registry import FakeRegistry
 from tests.pulling import pull_as_docker
 from tests.running import PREFIX, RunningServer, Start
+from tests.waiting import wait_for
 
 
 def test_a_purge_tells_what_went_and_leaves_nothing(server: RunningServer, hello: Image) -> None:
@@ -133,8 +133,7 @@ def test_a_hit_that_is_being_read_survives_a_purge(
 def test_what_was_purged_is_deleted(server: RunningServer, hello: Image) -> None:
     pull_as_docker(server, hello)
     server.purge()
-    while list((server.data / "trash").iterdir()):
-        time.sleep(0.001)
+    wait_for(lambda: not list((server.data / "trash").iterdir()))
     assert not list((server.data / "groups").rglob("*.json"))
 
 
