@@ -46,8 +46,8 @@ class ReferrersHandler(ListingHandler):
     kind = "referrers"
 
     async def answer(self) -> None:
-        digest = self.target.digest
-        listing = await self.proxy.listings.referrers(await self.source(), digest, self.asked())
+        source = await self.source()
+        listing = await self.proxy.listings.referrers(source, self.target.digest, self.asked())
         self.tell_namespace()
         self.warn(listing.warning)
         self.link(listing.kept.following)

@@ -12,19 +12,18 @@ class ManifestHandler(ImageHandler):
     kind = "manifest"
 
     def answer_at_once(self) -> bool:
-        reference = self.target.manifest
-        if not isinstance(reference, Digest):
-            return False
+        if ":" not in self.target.reference:
+            return False  # what a tag means is asked of the upstream
         source = self.open_source()
-        manifest = source and self.proxy.manifests.at_hand(source, reference)
+        manifest = source and self.proxy.manifests.at_hand(source, self.target.digest)
         if not manifest:
             return False
         self._send_manifest(manifest)
         return True
 
     async def answer(self) -> None:
-        reference = self.target.manifest
         source = await self.source()
+        reference = self.target.manifest
         manifests = self.proxy.manifests
         with_body = not self.is_head
         if isinstance(reference, Digest):

@@ -351,6 +351,16 @@ def test_what_one_group_has_is_no_way_into_another(world: World, first: str, sec
         assert world.ask(path, "GET", {}).status == status
 
 
+@pytest.mark.parametrize("kind", ["private", "unknown"])
+@pytest.mark.parametrize("rest", ["manifests/-x", "manifests/a:b", "blobs/latest", "referrers/x"])
+def test_who_may_not_pull_is_not_told_that_a_reference_is_none(
+    world: World, kind: str, rest: str
+) -> None:
+    path = f"/v2/{name_in(GROUPS[kind])}/{rest}"
+    assert world.ask(path, "GET", {}).status == 401
+    assert world.ask(path, "GET", basic("stranger", PASSWORDS["stranger"])).status == 404
+
+
 def test_what_is_cached_is_still_not_for_everybody(world: World) -> None:
     reader = basic("reader", PASSWORDS["reader"])
     for path, method in pulls("mygroup"):
