@@ -9,6 +9,7 @@ from typing import Self
 
 from tqdm import tqdm
 
+from depproxy import readable
 from depproxy.config import Config
 from depproxy.errors import DepproxyError, StoreError
 from depproxy.oci.digest import Digest, parse_reference
@@ -20,8 +21,6 @@ EXIT_FOUND = 3
 
 _LINE_EVERY = 5.0
 """Seconds between two lines of progress where no terminal shows a bar."""
-
-_UNITS = ("B", "kB", "MB", "GB", "TB")
 
 
 class CommandFailed(DepproxyError):
@@ -54,7 +53,10 @@ class Progress:
         self._bar.update(size)
         if self._bar.disable and time.monotonic() >= self._next_line:
             self._next_line = time.monotonic() + _LINE_EVERY
-            print(f"{self._what}: {shown(self._done)} of {shown(self._total)}", file=sys.stderr)
+            print(
+                f"{self._what}: {readable.size(self._done)} of {readable.size(self._total)}",
+                file=sys.stderr,
+            )
 
     def __enter__(self) -> Self:
         return self
@@ -75,15 +77,6 @@ def add_json(parser: ArgumentParser) -> None:
 def tell(options: Namespace, document: object, *lines: str) -> None:
     """Print a result, for machines or for people."""
     print(json.dumps(document, indent=1) if options.json else "\n".join(lines))
-
-
-def shown(size: float) -> str:
-    """Bytes for people: ``1.2 GB``."""
-    for unit in _UNITS:
-        if size < 1000 or unit == _UNITS[-1]:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1000
-    raise AssertionError("the last unit takes all")
 
 
 def open_data(config: Config) -> DataDir:

@@ -3,13 +3,13 @@
 import threading
 from argparse import ArgumentParser, Namespace
 
+from depproxy import readable
 from depproxy.cache.upstream_choice import UpstreamNames
 from depproxy.commands.command import (
     CommandFailed,
     add_json,
     known_group,
     open_data,
-    shown,
     split_image,
     tell,
 )
@@ -46,7 +46,7 @@ def run(config: Config, options: Namespace) -> int:
         options,
         {"manifests": totals.manifests, "blobs": totals.blobs, "bytes": totals.size},
         f"cleared: {totals.manifests} manifests and {totals.blobs} other blobs,"
-        f" {shown(totals.size)}",
+        f" {readable.size(totals.size)}",
     )
     return 0
 

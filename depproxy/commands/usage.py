@@ -4,8 +4,9 @@ import threading
 from argparse import ArgumentParser, Namespace
 from dataclasses import asdict
 
+from depproxy import readable
 from depproxy.cache.meter import Counts, decode_counts
-from depproxy.commands.command import add_json, open_data, shown, tell
+from depproxy.commands.command import add_json, open_data, tell
 from depproxy.config import Config
 from depproxy.oci.names import GroupName
 from depproxy.store.data_dir import DataDir
@@ -65,12 +66,12 @@ def _line(group: GroupName, totals: Totals, counts: Counts) -> tuple[str, ...]:
         group,
         str(totals.manifests),
         str(totals.blobs),
-        shown(totals.size),
+        readable.size(totals.size),
         str(counts.hits),
         str(counts.misses),
-        shown(counts.served),
-        shown(counts.fetched),
-        shown(counts.saved),
+        readable.size(counts.served),
+        readable.size(counts.fetched),
+        readable.size(counts.saved),
     )
 
 

@@ -5,7 +5,8 @@ import threading
 from argparse import ArgumentParser, Namespace
 from concurrent.futures import ThreadPoolExecutor, as_completed
 
-from depproxy.commands.command import EXIT_FOUND, Progress, add_json, open_data, shown, tell
+from depproxy import readable
+from depproxy.commands.command import EXIT_FOUND, Progress, add_json, open_data, tell
 from depproxy.config import Config
 from depproxy.oci.digest import Digest
 from depproxy.store.survey import BlobFile
@@ -31,7 +32,7 @@ def run(config: Config, options: Namespace) -> int:
             tree.remover.announce()
     document = {"files": len(files), "bytes": size, "removed": wrong}
     told = [f"removed: {path}" for path in wrong]
-    told.append(f"{len(files)} blobs, {shown(size)}: {len(wrong) or 'nothing'} wrong")
+    told.append(f"{len(files)} blobs, {readable.size(size)}: {len(wrong) or 'nothing'} wrong")
     tell(options, document, *told)
     return EXIT_FOUND if wrong else 0
 

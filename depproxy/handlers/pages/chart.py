@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from depproxy import readable
 from depproxy.cache.meter import Counts
-from depproxy.handlers.pages import readable
 
 WIDTH = 600.0
 HEIGHT = 100.0

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from depproxy.handlers.pages import readable
+from depproxy import readable
 
 
 @dataclass(frozen=True, slots=True)

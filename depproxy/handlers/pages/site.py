@@ -6,13 +6,13 @@ from urllib.parse import urlsplit
 
 from tornado.template import Loader
 
-from depproxy import __version__
+from depproxy import __version__, readable
 from depproxy.access.gate import Gate
 from depproxy.access.reception import Reception
 from depproxy.cache.proxy import DependencyProxy
-from depproxy.handlers.pages import places, readable
+from depproxy.handlers.pages import places
 from depproxy.handlers.pages.assets import Assets
-from depproxy.handlers.pages.readable import Moment
+from depproxy.readable import Moment
 
 _PACKAGE = Path(__file__).parents[2]
 

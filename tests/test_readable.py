@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from depproxy.handlers.pages import readable
+from depproxy import readable
 
 
 @pytest.mark.parametrize(
