@@ -185,6 +185,18 @@ def test_stale_for_ends_what_is_served_stale(
     assert server.manifest("hello", hello.index).status == 200
 
 
+@pytest.mark.parametrize(("limit", "status"), [("0s", 404), ("24h", 200)])
+def test_refused_stale_for_ends_what_is_served_after_a_refusal_and_not_after_a_failure(
+    start: Start, registry: FakeRegistry, hello: Image, limit: str, status: int
+) -> None:
+    server = start(group=f"refused_stale_for: {limit}")
+    server.manifest("hello", "latest")
+    registry.misbehave(behaviours.status(401), ".*/manifests/latest", times=2)
+    assert server.manifest("hello", "latest").status == status
+    registry.go_down()
+    assert server.manifest("hello", "latest").status == 200
+
+
 def test_a_slow_answer_counts_although_nobody_waits_for_it(
     start: Start, registry: FakeRegistry, hello: Image, newer: Image
 ) -> None:
