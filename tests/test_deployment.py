@@ -46,6 +46,7 @@ def user_of_the_image() -> int:
 
 def test_the_image_has_the_version_of_the_package() -> None:
     assert re.findall(r'image\.version="(.*)"', DOCKERFILE) == [__version__]
+    assert re.findall(r"image: \S+/depproxy:(\S+)", DEPLOYMENT) == [__version__]
 
 
 def test_the_configuration_of_the_image_fits_the_image() -> None:

@@ -1,6 +1,7 @@
 """What is wrong, or strange, about users and groups in a configuration."""
 
 import ipaddress
+import os
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
@@ -18,7 +19,8 @@ def problems(config: Config) -> list[str]:
     try:
         users = parse_users(read_users_file(file))
     except UsersFileError as exc:
-        return [f"auth.users_file: {exc}; 'depproxy passwd USER' makes it"]
+        advice = "" if os.path.exists(file) else "; 'depproxy passwd USER' makes it"
+        return [f"auth.users_file: {exc}{advice}"]
     found = [f"auth.users_file: {file}: {problem}" for problem in users.problems]
     for path, user in _named(config):
         if user not in users.hashes:

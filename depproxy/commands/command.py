@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from depproxy import readable
 from depproxy.config import Config
-from depproxy.errors import DepproxyError, StoreError
+from depproxy.errors import DepproxyError, StorePurged
 from depproxy.oci.digest import Digest, parse_reference
 from depproxy.oci.names import GroupName, Tag
 from depproxy.store.data_dir import DataDir, look_into_data_dir
@@ -80,10 +80,11 @@ def tell(options: Namespace, document: object, *lines: str) -> None:
 
 
 def open_data(config: Config) -> DataDir:
-    """The data folder, whether a server works on it or not. Raises `CommandFailed`."""
+    """The data folder, whether a server works on it or not. Raises `CommandFailed` where there is
+    none, and `StoreError` where it cannot be looked into."""
     try:
         return look_into_data_dir(config.data_dir)
-    except StoreError as exc:
+    except StorePurged as exc:
         raise CommandFailed(f"there is no data folder {config.data_dir} to look into") from exc
 
 

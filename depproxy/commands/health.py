@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from depproxy.commands.command import CommandFailed, add_json, tell
 from depproxy.commands.own_server import own_address
 from depproxy.config import Address, Config
+from depproxy.config.values import external_url
 
 _PATIENCE = 5.0
 """Seconds for each step of the answer; what asks for a container or a service waits for longer."""
@@ -92,13 +93,12 @@ def _door(text: str) -> _Door:
     if text.startswith("unix:/"):
         return _Door(Address(unix=text.removeprefix("unix:")))
     try:
-        url = urlsplit(text)
-        port = url.port or {"http": 80, "https": 443}[url.scheme]
-    except (KeyError, ValueError):
-        url, port = urlsplit(""), 0
-    if not url.hostname or url.path.strip("/") or url.query or url.username:
-        raise ArgumentTypeError("expected http://host:port, https://host:port or unix:/path")
-    return _Door(Address(url.hostname, port), tls=url.scheme == "https")
+        url = urlsplit(external_url(text))
+    except ValueError:
+        expected = "expected http://host:port, https://host:port or unix:/path"
+        raise ArgumentTypeError(expected) from None
+    port = url.port or {"http": 80, "https": 443}[url.scheme]
+    return _Door(Address(url.hostname or "", port), tls=url.scheme == "https")
 
 
 def _answer(door: _Door, path: str) -> tuple[int, bytes]:

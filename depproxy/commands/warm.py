@@ -4,7 +4,7 @@ import asyncio
 import json
 import os
 import platform
-from argparse import ArgumentParser, Namespace
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from dataclasses import dataclass
 from urllib.parse import quote
 
@@ -14,6 +14,7 @@ from tornado.simple_httpclient import SimpleAsyncHTTPClient
 from depproxy.commands.command import CommandFailed, Progress, add_json, split_image, tell
 from depproxy.commands.own_server import own_url
 from depproxy.config import Config
+from depproxy.config.values import external_url
 from depproxy.errors import InvalidRequest
 from depproxy.oci.contents import Contents, Part, Variant, contents_of
 from depproxy.oci.digest import Digest
@@ -42,7 +43,9 @@ def add_arguments(parser: ArgumentParser) -> None:
         metavar="OS/ARCH",
         help="linux/arm64, or all; may be given several times; default: this machine's",
     )
-    parser.add_argument("--url", help="of the server; default: as the configuration says")
+    parser.add_argument(
+        "--url", type=_server, help="of the server; default: as the configuration says"
+    )
     parser.add_argument(
         "--user", help=f"for a private group; the password is in ${PASSWORD_VARIABLE}"
     )
@@ -51,7 +54,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(config: Config, options: Namespace) -> int:
     """Pulls what it can; returns 1 where something failed. Raises `CommandFailed`."""
-    server = (options.url or own_url(config)).rstrip("/")
+    server = options.url or own_url(config)
     warmer = _Warmer(
         f"{server}/v2/{quote(options.group)}/dependency_proxy/containers",
         options.platform or [_own_platform()],
@@ -60,6 +63,14 @@ def run(config: Config, options: Namespace) -> int:
     results = asyncio.run(warmer.warm(options.images))
     tell(options, [_document(result) for result in results], *(result.line for result in results))
     return 1 if any(result.error for result in results) else 0
+
+
+def _server(text: str) -> str:
+    """``http://host:port`` or ``https://host``."""
+    try:
+        return external_url(text)
+    except ValueError:
+        raise ArgumentTypeError("expected http://host:port or https://host:port") from None
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,9 @@ DOCKER_HUB = UpstreamConfig(
 )
 """Exists even if the file does not name it."""
 
+_YAML_SOURCE = 'in "<byte string>", '
+"""What PyYAML says in front of a line, since it is given bytes and not a name."""
+
 
 def load_config(
     file: Path, more_problems: Callable[[Config], Iterable[str]] = lambda _: ()
@@ -74,7 +77,8 @@ def _read_yaml(file: Path) -> Any:
     except OSError as exc:
         raise ConfigError(str(file), [f"cannot be read: {exc.strerror}"]) from exc
     except Exception as exc:  # values that belie their tag raise all kinds
-        raise ConfigError(str(file), [f"is not YAML: {' '.join(str(exc).split())}"]) from exc
+        why = " ".join(str(exc).split()).replace(_YAML_SOURCE, "at ")
+        raise ConfigError(str(file), [f"is not YAML: {why}"]) from exc
 
 
 def _read_config(root: Section, problems: Problems) -> Config:

@@ -7,6 +7,7 @@ import logging
 import os
 import secrets
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 from depproxy.errors import StoreError
@@ -252,10 +253,14 @@ def open_data_dir(path: Path) -> DataDir:
 def look_into_data_dir(path: Path) -> DataDir:
     """Open the folder beside the server that may work on it: for commands.
 
-    Raises `StoreError` where there is none.
+    Raises `StorePurged` where there is none, and `StoreError` where this user may not look into it:
+    to him, a full cache would look like an empty one.
     """
     with translated(f"the data folder {path} is opened"):
-        return DataDir(path, os.open(path, DIRECTORY), -1)
+        data = DataDir(path, os.open(path, DIRECTORY), -1)
+        with suppress(FileNotFoundError):  # no server has worked on it yet
+            os.close(os.open(path / "groups", DIRECTORY))
+        return data
 
 
 def _open_lock(fd: int) -> int:

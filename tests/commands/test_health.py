@@ -179,7 +179,9 @@ def test_another_server_can_be_named(server: RunningServer, command: CommandLine
         assert command("health", "--url", url).code == 0
 
 
-@pytest.mark.parametrize("url", ["", "here:80", "ftp://here", "http://", "http://x/y", "unix:s"])
+@pytest.mark.parametrize(
+    "url", ["", "here:80", "ftp://here", "http://", "http://x/y", "http://a b", "unix:s"]
+)
 def test_what_is_no_url_of_a_server_is_a_wrong_argument(
     server: RunningServer, command: CommandLine, capsys: pytest.CaptureFixture[str], url: str
 ) -> None:

@@ -271,6 +271,18 @@ def test_the_url_of_another_server_can_be_told(
         assert aimed("warm", "mygroup", "hello", *AMD64, "--url", url).code == 0
 
 
+@pytest.mark.parametrize(
+    "url", ["", "here:80", "ftp://here", "http://", "http://x/y", "http://a b", "unix:/s"]
+)
+def test_what_is_no_url_of_a_server_is_a_wrong_argument(
+    server: RunningServer, aimed: CommandLine, capsys: pytest.CaptureFixture[str], url: str
+) -> None:
+    with pytest.raises(SystemExit) as exit_with:
+        aimed("warm", "mygroup", "hello", "--url", url)
+    assert exit_with.value.code == 2
+    assert "expected http://host:port or https://host:port" in capsys.readouterr().err
+
+
 def test_a_server_that_listens_everywhere_is_found_here(
     server: RunningServer, hello: Image, aimed: CommandLine
 ) -> None:

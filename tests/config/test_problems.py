@@ -239,6 +239,12 @@ def test_what_is_not_yaml_is_one_problem(problems: Problems, text: str) -> None:
     [problem] = problems(text)
     assert problem.startswith("is not YAML: ")
     assert "\n" not in problem
+    assert "byte string" not in problem
+
+
+def test_what_is_not_yaml_is_told_with_its_line(problems: Problems) -> None:
+    [problem] = problems("groups:\n\tmygroup: {}\n")
+    assert "at line 2, column 1" in problem
 
 
 @pytest.mark.parametrize("text", ["a: !!bool maybe", "a: !!timestamp soon", "a: !!int ''"])
