@@ -55,6 +55,12 @@ def has_user(text: str, user: str) -> bool:
     return any(line.strip().partition(":")[0] == user for line in text.split("\n"))
 
 
+def is_of_another_kind(text: str) -> bool:
+    """Whether a line has more fields than a user and a hash, of whatever kind: ``/etc/passwd`` and
+    files of htdigest have."""
+    return any(line.count(":") > 1 for line in text.split("\n") if not line.startswith("#"))
+
+
 def cost(stored: str) -> int:
     """The work factor of a bcrypt hash."""
     return int(stored[4:6])

@@ -3,8 +3,9 @@
 import getpass
 import sys
 from argparse import ArgumentParser, Namespace
+from pathlib import Path
 
-from depproxy.access.htpasswd import has_user, with_user
+from depproxy.access.htpasswd import has_user, is_of_another_kind, with_user
 from depproxy.access.users import hash_password
 from depproxy.access.users_file import change_users_file
 from depproxy.commands.command import CommandFailed
@@ -27,13 +28,20 @@ def run(config: Config, options: Namespace) -> int:
     if not is_user(user):
         raise CommandFailed(f"{user!r} is no user's name: no spaces, colons, commas or slashes")
     if options.remove:
-        change_users_file(file, lambda text: _without(text, user))
+        change_users_file(file, lambda text: _without(_checked(file, text), user))
         print(f"{user} was removed from {file}")
     else:
         stored = _new_hash(user)
-        change_users_file(file, lambda text: with_user(text, user, stored))
+        change_users_file(file, lambda text: with_user(_checked(file, text), user, stored))
         print(f"the password of {user} was set in {file}")
     return 0
+
+
+def _checked(file: Path, text: str) -> str:
+    """A mistaken name must not cost anybody his ``/etc/passwd``."""
+    if is_of_another_kind(text):
+        raise CommandFailed(f"{file} is no htpasswd file: nothing was changed")
+    return text
 
 
 def _without(text: str, user: str) -> str:

@@ -243,6 +243,24 @@ def test_a_user_who_is_not_there_cannot_be_removed(
     assert (file.read_text() if file.exists() else None) == text
 
 
+@pytest.mark.parametrize("arguments", [["ann"], ["--remove", "root"]])
+def test_a_file_of_another_kind_is_left_alone(
+    file: Path,
+    config: str,
+    type_in: Type,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+) -> None:
+    text = "root:x:0:0:root:/root:/bin/bash\n"
+    file.write_text(text)
+    type_in("secret\n")
+    assert main(["--config", config, "passwd", *arguments]) == 1
+    assert capsys.readouterr().err == (
+        f"depproxy: {file} is no htpasswd file: nothing was changed\n"
+    )
+    assert file.read_text() == text
+
+
 def test_a_file_that_cannot_be_changed_is_told(
     tmp_path: Path, type_in: Type, capsys: pytest.CaptureFixture[str]
 ) -> None:
