@@ -1,6 +1,7 @@
 """What all commands share: how they fail, what they print, and how they show that they work."""
 
 import json
+import os
 import sys
 import time
 from argparse import ArgumentParser, Namespace
@@ -75,8 +76,15 @@ def add_json(parser: ArgumentParser) -> None:
 
 
 def tell(options: Namespace, document: object, *lines: str) -> None:
-    """Print a result, for machines or for people."""
-    print(json.dumps(document, indent=1) if options.json else "\n".join(lines))
+    """Print a result, for machines or for people. Raises `CommandFailed` where it cannot be
+    written, as to a full disk or into a pipe that nobody reads any more."""
+    text = json.dumps(document, indent=1) if options.json else "\n".join(lines)
+    try:
+        print(text, flush=True)
+    except OSError as exc:
+        # What is still buffered would be tried again at the end, with a traceback.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise CommandFailed(f"the result cannot be written: {exc.strerror}") from exc
 
 
 def open_data(config: Config) -> DataDir:

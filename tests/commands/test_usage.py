@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ from depproxy.config import load_config
 from depproxy.demo.image import Image
 from tests.commands.command_line import CommandLine, ask_usage, counts_of, pull, size_of
 from tests.fakes.registry import FakeRegistry
+from tests.real.programs import ROOT
 from tests.running import RunningServer, Start
 
 COUNTERS = ("hits", "misses", "bytes_served", "bytes_fetched", "bytes_saved")
@@ -171,3 +174,13 @@ def test_the_option_config_counts_behind_the_command_too(
     assert wrong("usage").code == 2
     done = wrong("usage", "--config", str(command.file), "--json")
     assert counts_of(json.loads(done.out)[0]) == (2, 3, size_of(hello))
+
+
+def test_a_result_that_cannot_be_written_is_told_in_a_line(
+    server: RunningServer, command: CommandLine
+) -> None:
+    arguments = [sys.executable, str(ROOT / "server.py"), "--config", str(command.file), "usage"]
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(arguments, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 1
+    assert done.stderr == ("depproxy: the result cannot be written: No space left on device\n")
