@@ -81,7 +81,7 @@ def explained(error: BaseException | None, status: int, method: str, verbs: Coll
     if isinstance(error, errors.DepproxyError):
         return str(error)
     if status == 405:
-        return f"{method} is not supported here; {', '.join(verbs)} are"
+        return f"{method} is not supported here: use {' or '.join(verbs)}"
     if status >= 500:
         return "the server failed; its log says why"
     return reason_of(status).lower()

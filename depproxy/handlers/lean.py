@@ -62,7 +62,7 @@ class LeanHandler(HTTPMessageDelegate):
         self._is_head_sent = False
         self._is_over = False
         self._to_drop = 0
-        """Bytes of a refused body for whose end the answer still waits."""
+        """Bytes of a refused body that may still come before the connection is closed."""
         self._task: asyncio.Task[None] | None = None
 
     # -- what Tornado tells ------------------------------------------------------------------
@@ -84,16 +84,15 @@ class LeanHandler(HTTPMessageDelegate):
         if self._to_drop:
             self._to_drop = max(0, self._to_drop - len(chunk))
             if not self._to_drop:
-                self.end_body()  # Tornado closes where a body was not read
+                self.connection.finish()  # Tornado closes where a body was not read
         return None
 
     def finish(self) -> None:
         """The request has been read."""
-        if self._is_over:
-            return
         if self._to_drop:
             self._to_drop = 0
-            self.end_body()
+            self.connection.finish()
+        if self._is_over:
             return
         if self.request.method not in self.VERBS:
             self._refuse(405)
@@ -149,11 +148,10 @@ class LeanHandler(HTTPMessageDelegate):
         self.sent += len(piece)
 
     def end_body(self) -> None:
-        """The answer is complete; one of unknown length gets its closing chunk. One that came
-        before the end of its request waits for that."""
-        if self._to_drop:
-            return
-        self.connection.finish()
+        """The answer is complete; one of unknown length gets its closing chunk. What it refuses
+        may still come, and nobody waits for that."""
+        if not self._to_drop:
+            self.connection.finish()
         self._end()
 
     def cut(self) -> None:

@@ -69,9 +69,9 @@ def parse_repository_name(name: str) -> RegistryPath:
 
 
 def _group_and_image(name: str) -> tuple[str | None, str]:
-    """The group is None on the mirror's paths."""
-    group, mark, image = f"/{name}".partition(_MARK)
-    return (group.removeprefix("/"), image) if mark else (None, name)
+    """The group is None on the mirror's paths. A name may end where a group's image would begin."""
+    group, mark, image = f"/{name}/".partition(_MARK)
+    return (group.removeprefix("/"), image.removesuffix("/")) if mark else (None, name)
 
 
 def _cut(path: str) -> tuple[str, str | None, str]:

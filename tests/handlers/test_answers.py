@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from depproxy import errors
-from depproxy.handlers.answers import VERDICTS, Verdict, oci_envelope, verdict
+from depproxy.handlers.answers import VERDICTS, Verdict, explained, oci_envelope, verdict
 
 NEVER_ANSWERED = {
     errors.DepproxyError,
@@ -88,6 +88,13 @@ def test_a_more_special_error_has_its_nearest_ancestors_verdict() -> None:
         pass
 
     assert verdict(LayerUnknown("x"), 500) == Verdict(404, "BLOB_UNKNOWN")
+
+
+@pytest.mark.parametrize(
+    ("verbs", "advice"), [(["GET"], "use GET"), (["GET", "HEAD"], "use GET or HEAD")]
+)
+def test_who_uses_another_verb_is_told_which_to_use(verbs: list[str], advice: str) -> None:
+    assert explained(None, 405, "PUT", verbs) == f"PUT is not supported here: {advice}"
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,12 @@ def test_the_first_mark_ends_the_group() -> None:
     assert (found.group, found.image) == ("acme", "b/dependency_proxy/containers/c")
 
 
+@pytest.mark.parametrize("path", [f"{PREFIX}/manifests/latest", f"{PREFIX}//manifests/latest"])
+def test_a_group_without_an_image_is_no_name_of_the_mirror(path: str) -> None:
+    found = parse_registry_path(path)
+    assert (found.group, found.image) == ("acme", "")
+
+
 @pytest.mark.parametrize(
     ("path", "kind", "image", "reference"),
     [
@@ -145,7 +151,6 @@ def test_any_path_is_taken_apart_or_invalid(path: str) -> None:
         ("alpine", None, "alpine"),
         ("library/alpine", None, "library/alpine"),
         ("acme/dependency_proxy", None, "acme/dependency_proxy"),
-        ("acme/dependency_proxy/containers", None, "acme/dependency_proxy/containers"),
     ],
 )
 def test_a_repositorys_name_names_group_and_image(name: str, group: str | None, image: str) -> None:
@@ -166,6 +171,7 @@ def test_a_repositorys_name_names_group_and_image(name: str, group: str | None, 
         "alp%69ne",
         "library%2Falpine",
         'alpine"',
+        "acme/dependency_proxy/containers",
         "acme/dependency_proxy/containers/",
         "acme/dependency_proxy/containers/Alpine",
         "acme%2Fb/dependency_proxy/containers/alpine",

@@ -110,6 +110,17 @@ def test_a_mirror_of_no_group_is_404(start: Start) -> None:
     assert (reply.status, reply.error) == (404, "NAME_UNKNOWN")
 
 
+@pytest.mark.parametrize(
+    "rest", ["manifests/latest", f"blobs/sha256:{'a' * 64}", "tags/list", "/manifests/latest"]
+)
+def test_a_group_without_an_image_is_not_asked_of_the_mirrors_upstream(
+    server: RunningServer, registry: FakeRegistry, rest: str
+) -> None:
+    reply = server.ask(f"{PREFIX}/{rest}")
+    assert (reply.status, reply.error) == (400, "NAME_INVALID")
+    assert not registry.requests
+
+
 # -- credentials -------------------------------------------------------------------------------
 
 

@@ -109,6 +109,14 @@ def test_who_sends_all_of_a_refused_body_is_told_at_its_begin_and_keeps_the_conn
         assert wire.answer().status == 200
 
 
+def test_who_sends_no_more_of_a_refused_body_holds_up_no_shutdown(server: RunningServer) -> None:
+    path = f"{PREFIX}/hello/manifests/latest"
+    with Wire(server.port) as wire:
+        wire.send(f"PUT {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {MIB}\r\n\r\n".encode())
+        assert wire.answer().status == 405
+        assert server.running_requests == 0
+
+
 def test_who_waits_to_be_told_to_send_a_body_is_told_not_to(server: RunningServer) -> None:
     path = f"{PREFIX}/hello/manifests/latest"
     head = f"PUT {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n"
