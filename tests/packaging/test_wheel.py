@@ -1,6 +1,7 @@
 """The wheel: what is in it, and that it is all that anybody needs."""
 
 import json
+import shutil
 import subprocess
 import sys
 import urllib.request
@@ -61,6 +62,17 @@ def test_without_a_configuration_it_says_how_to_get_one(installed: Installed) ->
 
 def test_the_demo_needs_no_configuration(installed: Installed) -> None:
     assert installed.run("--demo", "--check-config").endswith("conf/depproxy.yml: right\n")
+
+
+def test_a_server_needs_none_of_the_shipped_files(tmp_path: Path) -> None:
+    """In a copy of the tree without ``conf/`` the link leads nowhere."""
+    clone = tmp_path / "clone"
+    left_behind = shutil.ignore_patterns("conf", "__pycache__")
+    shutil.copytree(ROOT / "depproxy", clone / "depproxy", ignore=left_behind)
+    (clone / "depproxy" / "conf").symlink_to("../conf")
+    shutil.copy(ROOT / "conf" / "depproxy.yml", tmp_path)
+    command = (sys.executable, "-m", "depproxy", "--check-config", "--config", "../depproxy.yml")
+    assert said_by(*command, cwd=clone) == "../depproxy.yml: right\n"
 
 
 def test_an_installed_server_has_pages_and_serves_pulls(
