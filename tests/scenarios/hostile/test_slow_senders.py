@@ -114,7 +114,7 @@ def test_who_sends_no_more_of_a_refused_body_holds_up_no_shutdown(server: Runnin
     with Wire(server.port) as wire:
         wire.send(f"PUT {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {MIB}\r\n\r\n".encode())
         assert wire.answer().status == 405
-        assert server.running_requests == 0
+        wait_for(lambda: not server.running_requests)
 
 
 def test_who_waits_to_be_told_to_send_a_body_is_told_not_to(server: RunningServer) -> None:
