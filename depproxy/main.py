@@ -97,11 +97,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--demo", action="store_true", help="serve a small image that needs no network"
     )
+    examples = shipped_files()
     parser.add_argument(
         "--example",
         metavar="FILE",
-        choices=shipped_files(),
-        help=f"print a file that comes with the program: {', '.join(shipped_files())}",
+        choices=examples,
+        help=f"print a file that comes with the program: {', '.join(examples)}",
     )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
     for name, command in COMMANDS.items():
