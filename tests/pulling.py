@@ -1,14 +1,18 @@
 """What clients ask for when they pull."""
 
-from collections.abc import Collection
+import random
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 
 from depproxy.demo.image import Image
 from depproxy.oci.contents import contents_of
 from depproxy.oci.digest import Digest
+from tests.fakes import behaviours
+from tests.fakes.behaviours import Gate
 from tests.fakes.registry import FakeRegistry
 from tests.images import amd64_of
 from tests.on_disk import settle
-from tests.running import Reply, RunningServer
+from tests.running import PREFIX, Reply, RunningServer
 
 
 def pull_as_docker(server: RunningServer, image: Image, name: str = "hello") -> None:
@@ -57,3 +61,18 @@ def blob(server: RunningServer, group: str, digest: Digest, image: str = "app") 
     reply = server.ask(path)
     settle(server)
     return reply
+
+
+@contextmanager
+def amid_a_fill(server: RunningServer, registry: FakeRegistry) -> Iterator[bytes]:
+    """While a client has the beginning of a layer of ``hello``, which is given, and the upstream
+    holds back the rest. The client gets all of it in the end."""
+    layer = random.Random(2).randbytes(4 * 2**20)
+    digest = registry.add_blob("library/hello", layer)
+    gate = Gate()
+    registry.misbehave(behaviours.blob_until(2**20, "hold", gate=gate), ".*/blobs/.*", times=1)
+    with server.open(f"{PREFIX}/hello/blobs/{digest}") as response:
+        assert response.read(1000) == layer[:1000]
+        yield layer
+        gate.open()
+        assert response.read() == layer[1000:]

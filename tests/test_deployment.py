@@ -10,6 +10,7 @@ import yaml
 
 from depproxy import __version__
 from depproxy.config import Address, Config, load_config
+from tests.docs.markdown import Page
 
 ROOT = Path(__file__).parents[1]
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
@@ -18,10 +19,9 @@ DEPLOYMENT = (ROOT / "docs" / "deployment.md").read_text()
 
 def yaml_blocks() -> Iterator[list[Any]]:
     """The documents of each indented block that begins with a key, and is no message of ours."""
-    for block in re.findall(r"(?:^    .*\n|^\n(?=    ))+", DEPLOYMENT, re.MULTILINE):
-        text = re.sub(r"^    ", "", block.lstrip("\n"), flags=re.MULTILINE)
-        if re.match(r"(?!depproxy: )[A-Za-z_]+:( |\n)", text):
-            yield list(yaml.safe_load_all(text))
+    for block in Page("docs/deployment.md").blocks:
+        if re.match(r"(?!depproxy: )[A-Za-z_]+:( |\n)", block):
+            yield list(yaml.safe_load_all(block))
 
 
 CONFIGURATIONS = [found[0] for found in yaml_blocks() if not {"services", "kind"} & set(found[0])]

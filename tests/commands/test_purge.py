@@ -6,12 +6,14 @@ import random
 import pytest
 
 from depproxy.demo.image import Image
+from depproxy.oci.digest import Digest
 from depproxy.store.files import DIRECTORY, create_locked
 from tests.commands.command_line import CommandLine, ask_list, ask_usage, counts_of, pull, size_of
 from tests.fakes import behaviours
 from tests.fakes.behaviours import Gate
 from tests.fakes.registry import FakeRegistry
 from tests.images import amd64_of
+from tests.pulling import amid_a_fill
 from tests.running import PREFIX, RunningServer, Start
 from tests.waiting import wait_for
 
@@ -181,16 +183,9 @@ def test_a_running_server_shows_that_a_group_is_empty(
 def test_a_group_may_be_cleared_in_the_middle_of_a_fill(
     server: RunningServer, registry: FakeRegistry, command: CommandLine
 ) -> None:
-    layer = random.Random(2).randbytes(4 * 2**20)
-    digest = registry.add_blob("library/hello", layer)
-    gate = Gate()
-    registry.misbehave(behaviours.blob_until(2**20, "hold", gate=gate), ".*/blobs/.*", times=1)
-    with server.open(f"{PREFIX}/hello/blobs/{digest}") as response:
-        assert response.read(1000) == layer[:1000]
+    with amid_a_fill(server, registry) as layer:
         assert command("purge", "mygroup").code == 0
-        gate.open()
-        assert response.read() == layer[1000:]
-    again = server.blob("hello", digest)
+    again = server.blob("hello", Digest.of(layer))
     assert (again.body, again.cache) == (layer, "fwd=miss; stored")
     assert len(registry.asked("GET", ".*/blobs/.*")) == 2
     assert ask_usage(server)["bytes"] == len(layer)

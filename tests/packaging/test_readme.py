@@ -6,26 +6,25 @@ import shutil
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from depproxy.demo.image import make_image
+from tests.docs.markdown import Page
 from tests.packaging.conftest import LEFT_BEHIND, as_stranger
 from tests.real.programs import (
     ROOT,
     Docker,
     DockerRegistry,
     free_port,
+    is_healthy,
     need,
     running,
     wait_until,
 )
-
-README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 _SERVES = ("server.py", "server.py --demo", "depproxy --config depproxy.yml")
 """How a command ends that goes on until somebody stops it."""
@@ -34,16 +33,10 @@ _IS_SHELL = r"(python3|pipx|docker|curl|depproxy|\.venv/bin/\S+|\.venv-test/bin/
 """How a block for a shell begins; the others are files."""
 
 
-def blocks() -> list[str]:
-    """What stands indented, without its indentation."""
-    found = re.findall(r"(?:^    .*\n|^\n(?=    ))+", README, re.MULTILINE)
-    texts = [re.sub("^    ", "", block.strip("\n"), flags=re.MULTILINE) for block in found]
-    return [text for text in texts if re.match(_IS_SHELL, text)]
-
-
 def commands() -> list[str]:
     """One for each line, or for several that a backslash holds together."""
-    lines = "\n".join(blocks()).replace("\\\n", " ").splitlines()
+    blocks = [block for block in Page("README.md").blocks if re.match(_IS_SHELL, block)]
+    lines = "".join(blocks).replace("\\\n", " ").splitlines()
     return [" ".join(line.split()) for line in lines]
 
 
@@ -98,12 +91,7 @@ class Newcomer:
         process = self._server.enter_context(
             running(shell, self._log, cwd=self._clone, env=self._environment)
         )
-        wait_until(self._is_healthy, process, self._log)
-
-    def _is_healthy(self) -> bool:
-        with suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{self._port}/-/health"):
-            return True
-        return False
+        wait_until(lambda: is_healthy(f"http://127.0.0.1:{self._port}"), process, self._log)
 
     def stop(self) -> None:
         self._server.close()

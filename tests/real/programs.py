@@ -82,6 +82,16 @@ def listens(port: int, host: str = "127.0.0.1") -> bool:
     return False
 
 
+def is_healthy(url: str, trust: ssl.SSLContext | None = None) -> bool:
+    """Whether our server answers there; ``trust`` is for one with TLS."""
+    with (
+        contextlib.suppress(OSError),
+        urllib.request.urlopen(f"{url}/-/health", context=trust),
+    ):
+        return True
+    return False
+
+
 @contextmanager
 def running(
     arguments: list[str], log: Path, **options: object
@@ -158,16 +168,10 @@ class Depproxy:
         self, trust: ssl.SSLContext | None = None, **options: object
     ) -> "Iterator[subprocess.Popen[bytes]]":
         """``trust`` is for a server with TLS."""
+        url = f"{'https' if trust else 'http'}://{self.host}"
         with running(self.command, self.log, cwd=ROOT, **options) as process:
-            wait_until(lambda: self._is_healthy(trust), process, self.log)
+            wait_until(lambda: is_healthy(url, trust), process, self.log)
             yield process
-
-    def _is_healthy(self, trust: ssl.SSLContext | None) -> bool:
-        scheme = "https" if trust else "http"
-        address = f"{scheme}://{self.host}/-/health"
-        with contextlib.suppress(OSError), urllib.request.urlopen(address, context=trust):
-            return True
-        return False
 
     def set_password(self, user: str, password: str) -> None:
         """By the command that an administrator uses; it makes the file."""

@@ -7,10 +7,8 @@ import pytest
 
 from depproxy.demo.image import Image
 from depproxy.oci.digest import Digest
-from tests.fakes import behaviours
-from tests.fakes.behaviours import Gate
 from tests.fakes.registry import FakeRegistry
-from tests.pulling import pull_as_docker
+from tests.pulling import amid_a_fill, pull_as_docker
 from tests.running import PREFIX, RunningServer, Start
 from tests.waiting import wait_for
 
@@ -103,17 +101,10 @@ def test_other_verbs_on_the_cache_are_405(server: RunningServer) -> None:
 def test_a_purge_in_the_middle_of_a_fill_harms_nobody(
     server: RunningServer, registry: FakeRegistry
 ) -> None:
-    layer = random.Random(2).randbytes(4 * 2**20)
-    digest = registry.add_blob("library/hello", layer)
-    gate = Gate()
-    registry.misbehave(behaviours.blob_until(2**20, "hold", gate=gate), ".*/blobs/.*", times=1)
-    with server.open(f"{PREFIX}/hello/blobs/{digest}") as response:
-        assert response.read(1000) == layer[:1000]
+    with amid_a_fill(server, registry) as layer:
         assert server.purge().status == 202
-        gate.open()
-        assert response.read() == layer[1000:]
     assert server.blob_files() == []
-    again = server.blob("hello", digest)
+    again = server.blob("hello", Digest.of(layer))
     assert (again.body, again.cache) == (layer, "fwd=miss; stored")
     assert len(registry.asked("GET", ".*/blobs/.*")) == 2
 
