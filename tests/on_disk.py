@@ -9,7 +9,7 @@ from pathlib import Path
 from depproxy.oci.contents import contents_of
 from depproxy.oci.digest import Digest
 from tests.running import RunningServer
-from tests.waiting import wait_for
+from tests.waiting import undisturbed, wait_for
 
 
 def tree_of(server: RunningServer, group: str = "mygroup") -> Path:
@@ -22,7 +22,7 @@ def file_of(server: RunningServer, group: str, digest: Digest) -> Path:
 
 def settle(server: RunningServer) -> None:
     """Wait until nothing in any group is about to get its name."""
-    wait_for(lambda: not any(server.data.glob("groups/*/-/partial/*")))
+    wait_for(lambda: undisturbed(lambda: not any(server.data.glob("groups/*/-/partial/*"))))
 
 
 def open_paths() -> Iterator[str]:
@@ -45,20 +45,24 @@ def rest(server: RunningServer) -> None:
 def held(server: RunningServer, group: str = "mygroup") -> dict[Digest, int]:
     """Every blob on disk, and its bytes."""
     settle(server)
-    return {
-        Digest(f"{path.parent.parent.name}:{path.name}"): path.stat().st_size
-        for path in (tree_of(server, group) / "blobs").glob("*/*/*")
-    }
+    return undisturbed(
+        lambda: {
+            Digest(f"{path.parent.parent.name}:{path.name}"): path.stat().st_size
+            for path in (tree_of(server, group) / "blobs").glob("*/*/*")
+        }
+    )
 
 
 def pointers(server: RunningServer, group: str = "mygroup") -> dict[str, Digest | None]:
     """Every reference on disk, by its path, and the manifest that it means."""
     top = tree_of(server, group) / "manifests"
-    return {
-        str(path.relative_to(top)): Digest(document["digest"]) if document["digest"] else None
-        for path in [*top.rglob("tags/*.json"), *top.rglob("digests/*/*.json")]
-        for document in [json.loads(path.read_bytes())]
-    }
+    return undisturbed(
+        lambda: {
+            str(path.relative_to(top)): Digest(document["digest"]) if document["digest"] else None
+            for path in [*top.rglob("tags/*.json"), *top.rglob("digests/*/*.json")]
+            for document in [json.loads(path.read_bytes())]
+        }
+    )
 
 
 def reach(server: RunningServer, digests: Iterable[Digest | None]) -> set[Digest]:
@@ -75,7 +79,8 @@ def reach(server: RunningServer, digests: Iterable[Digest | None]) -> set[Digest
 
 def wait_until_removed(server: RunningServer, group: str = "mygroup") -> None:
     """The disk follows a purge in the background: wait until it has."""
-    wait_for(lambda: not any((tree_of(server, group) / "removed").glob("*")))
+    removed = tree_of(server, group) / "removed"
+    wait_for(lambda: undisturbed(lambda: not any(removed.glob("*"))))
 
 
 def check_pointers(server: RunningServer) -> None:

@@ -11,7 +11,7 @@ from typing import Any, Protocol, Self
 
 from depproxy.config import Config, load_config
 from depproxy.service import Server
-from tests.waiting import wait_for
+from tests.waiting import undisturbed, wait_for
 
 PREFIX = "/v2/mygroup/dependency_proxy/containers"
 
@@ -141,7 +141,9 @@ class RunningServer:
         return self.data / "groups" / "mygroup" / "-"
 
     def blob_files(self) -> list[Path]:
-        return [path for path in (self.tree / "blobs").rglob("*") if path.is_file()]
+        return undisturbed(
+            lambda: [path for path in (self.tree / "blobs").rglob("*") if path.is_file()]
+        )
 
     def settle(self) -> None:
         """A verified blob gets its name a moment after its last byte was sent: wait for that."""
@@ -157,7 +159,7 @@ class RunningServer:
         wait_for(is_counted)
 
     def partial_files(self) -> list[Path]:
-        return list((self.tree / "partial").glob("*"))
+        return undisturbed(lambda: list((self.tree / "partial").glob("*")))
 
     def open(
         self, path: str, method: str = "GET", headers: Mapping[str, str] | None = None

@@ -1,7 +1,11 @@
-"""How long a test waits for what happens beside it."""
+"""How a test waits for what happens beside it."""
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from typing import TypeVar
+
+Seen = TypeVar("Seen")
 
 PATIENCE = 60.0
 """Seconds after which what has not happened never will, on a busy machine too."""
@@ -16,3 +20,10 @@ def wait_for(what: Callable[[], object]) -> None:
     while not what():
         assert time.monotonic() < deadline
         time.sleep(0.002)
+
+
+def undisturbed(look: Callable[[], Seen]) -> Seen:
+    """What is seen on a disk when nothing goes from it amid the look: a walk fails under that."""
+    while True:
+        with suppress(FileNotFoundError):
+            return look()

@@ -23,7 +23,7 @@ from tests.fakes.registry import Exchange, FakeRegistry
 from tests.lifecycle.killing import environment, kill
 from tests.real.programs import ROOT, Depproxy, running
 from tests.running import PREFIX
-from tests.waiting import PATIENCE, wait_for
+from tests.waiting import PATIENCE, undisturbed, wait_for
 
 KILLS = 100
 KILLS_AT_THE_START = 10
@@ -197,7 +197,7 @@ def leftovers(data: Path) -> list[Path]:
 
 
 def wait_until_settled(data: Path) -> None:
-    wait_for(lambda: not leftovers(data))
+    wait_for(lambda: undisturbed(lambda: not leftovers(data)))
 
 
 def check_disk(data: Path) -> list[Path]:

@@ -22,7 +22,7 @@ from tests.images import add_manifest, layer
 from tests.lifecycle.killing import environment, kill
 from tests.real.programs import Depproxy
 from tests.running import PREFIX
-from tests.waiting import PATIENCE, wait_for
+from tests.waiting import PATIENCE, undisturbed, wait_for
 
 KILLS = 20
 SEED = 11
@@ -150,7 +150,7 @@ def leftovers(proxy: Depproxy) -> list[Path]:
 
 def wait_until_settled(proxy: Depproxy, client: Client) -> None:
     """All is counted, and all that was begun is finished."""
-    wait_for(lambda: client.is_counted() and not leftovers(proxy))
+    wait_for(lambda: client.is_counted() and not undisturbed(lambda: leftovers(proxy)))
 
 
 def blobs_of(proxy: Depproxy) -> dict[Digest, bytes]:
