@@ -16,7 +16,6 @@ from depproxy.config import GroupConfig
 from depproxy.errors import DigestInvalid, NameInvalid, TagInvalid
 from depproxy.handlers.base import ApiErrors, ProxyHandler
 from depproxy.handlers.identity import presented_password
-from depproxy.handlers.surroundings import has_body
 from depproxy.oci.digest import parse_reference
 from depproxy.oci.names import GroupName
 
@@ -148,6 +147,10 @@ class CacheHandler(ApiHandler):
     """``…/cache``: purge."""
 
     VERBS = ("DELETE",)
+    _has_body = False
+
+    def data_received(self, chunk: bytes) -> None:
+        self._has_body = True
 
     async def delete(self, group: str) -> None:
         """Clear a group, one image of it, or one reference. Without credentials nobody learns
@@ -155,7 +158,7 @@ class CacheHandler(ApiHandler):
         found = self.gate.check_purge(GroupName(group), await self.visitor())
         self.access.group = found.name
         query = self.request.query_arguments
-        if has_body(self.request.headers) or set(query) - {"image", "reference"}:
+        if self._has_body or set(query) - {"image", "reference"}:
             raise HTTPError(400, "known are image and reference, in the query")
         if any(len(values) > 1 or not values[0] for values in query.values()):
             raise HTTPError(400, "image and reference have one value each")

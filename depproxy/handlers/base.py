@@ -98,8 +98,6 @@ class BaseHandler(RequestHandler):
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         error = raised(kwargs)
-        if not self._has_read_body():
-            self.set_header("Connection", "close")  # Tornado closes where a body was not read
         if status_code == 405:
             self.set_header("Allow", ", ".join(self.VERBS))
         for name, value in error_headers(error, self.challenge).items():
@@ -181,13 +179,14 @@ class ApiErrors(BaseHandler):
 class UnknownHandler(BaseHandler):
     """Every path that no route knows."""
 
-    def prepare(self) -> NoReturn:
-        super().prepare()
+    def get(self, *_: str) -> NoReturn:
         raise HTTPError(
             404,
             "there is nothing here: images are pulled as"
             " <group>/dependency_proxy/containers/<image>",
         )
+
+    head = get
 
 
 class UnknownApiHandler(ApiErrors, UnknownHandler):

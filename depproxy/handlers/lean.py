@@ -23,14 +23,9 @@ from tornado.iostream import StreamClosedError
 
 from depproxy.errors import DepproxyError, StoreError, UpstreamError
 from depproxy.handlers.answers import error_headers, explained, reason_of, verdict
-from depproxy.handlers.surroundings import SERVER, Surroundings, has_body
+from depproxy.handlers.surroundings import SERVER, Surroundings
 
 _log = logging.getLogger(__name__)
-
-
-_MAX_DROPPED = 64 * 2**20
-"""Bytes of a refused body that are read, so that its sender comes to read why. Layers may have
-more, but who sends those asks first where to."""
 
 
 class LeanHandler(HTTPMessageDelegate):
@@ -61,8 +56,6 @@ class LeanHandler(HTTPMessageDelegate):
         self._surroundings = surroundings
         self._is_head_sent = False
         self._is_over = False
-        self._to_drop = 0
-        """Bytes of a refused body that may still come before the connection is closed."""
         self._task: asyncio.Task[None] | None = None
 
     # -- what Tornado tells ------------------------------------------------------------------
@@ -71,31 +64,19 @@ class LeanHandler(HTTPMessageDelegate):
         self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders
     ) -> Awaitable[None] | None:
         """A verb that is not answered is refused before its body, which may be a whole layer, has
-        come. What comes of it nevertheless is dropped: a connection that is closed under who sends
-        is reset, and a proxy in between would not read our answer any more."""
+        come."""
         self._surroundings.activity.enter()
-        if has_body(headers) and self.request.method not in self.VERBS:
-            self._to_drop = 0 if "Expect" in headers else _MAX_DROPPED
+        if self.request.method not in self.VERBS:
             self._refuse(405)
         return None
 
     def data_received(self, chunk: bytes) -> Awaitable[None] | None:
         """Bodies are dropped as they come: nothing is uploaded here."""
-        if self._to_drop:
-            self._to_drop = max(0, self._to_drop - len(chunk))
-            if not self._to_drop:
-                self.connection.finish()  # Tornado closes where a body was not read
         return None
 
     def finish(self) -> None:
         """The request has been read."""
-        if self._to_drop:
-            self._to_drop = 0
-            self.connection.finish()
         if self._is_over:
-            return
-        if self.request.method not in self.VERBS:
-            self._refuse(405)
             return
         try:
             is_answered = self.answer_at_once()
@@ -148,10 +129,8 @@ class LeanHandler(HTTPMessageDelegate):
         self.sent += len(piece)
 
     def end_body(self) -> None:
-        """The answer is complete; one of unknown length gets its closing chunk. What it refuses
-        may still come, and nobody waits for that."""
-        if not self._to_drop:
-            self.connection.finish()
+        """The answer is complete; one of unknown length gets its closing chunk."""
+        self.connection.finish()
         self._end()
 
     def cut(self) -> None:

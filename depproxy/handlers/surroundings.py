@@ -1,7 +1,7 @@
 """What every request meets, whichever kind of handler answers it: a name, the log, the counts."""
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from email.utils import formatdate
 
@@ -68,8 +68,3 @@ class Surroundings:
         """A request has been answered."""
         self.access_log.note(access)
         self.requests.note(access.group, access.kind, access.cache, access.status, access.duration)
-
-
-def has_body(headers: Mapping[str, str]) -> bool:
-    """Whether a request with these headers comes with a body (RFC 9112, 6.3)."""
-    return headers.get("Content-Length", "0") != "0" or "Transfer-Encoding" in headers

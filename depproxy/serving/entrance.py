@@ -22,6 +22,7 @@ from tornado.httputil import (
 )
 from tornado.ioloop import PeriodicCallback
 
+from depproxy.serving.bodies import EarlyAnswers, may_be_answered_early
 from depproxy.serving.proxies import UNIX, Client, TrustedProxies
 
 IDLE_TIMEOUT = 300.0
@@ -129,6 +130,8 @@ class _Arrival(HTTPMessageDelegate):
         client = way.proxies.client(_peer(context), headers)
         context.remote_ip, context.protocol = client.address, client.scheme
         delegate = way.application.start_request(self._server_conn, self.connection)
+        if may_be_answered_early(start_line, headers):
+            delegate = EarlyAnswers(self.connection, delegate)
         self.data_received = delegate.data_received  # type: ignore[method-assign]
         self.finish = delegate.finish  # type: ignore[method-assign]
         self.on_connection_close = delegate.on_connection_close  # type: ignore[method-assign]

@@ -11,8 +11,8 @@ HEADER = re.compile(r"ETag|[A-Z]+[a-z]*(?:-[A-Z]+[a-z]*)*")
 ALONE = {"Server", "Date", "Link", "Warning", "Allow", "Connection", "ETag", "Location"}
 """Headers of one word; other words in capitals are no headers."""
 
-BY_TORNADO = {"Location", "Set-Cookie"}
-"""What its methods for redirects and cookies set."""
+BY_TORNADO = {"Connection", "Location", "Set-Cookie"}
+"""What its connections, and its methods for redirects and cookies, set."""
 
 
 def is_header(text: object) -> bool:

@@ -10,11 +10,11 @@ from depproxy.cache.paging import MAX_PAGE
 from depproxy.errors import TagInvalid
 from depproxy.handlers.api import _MOST_PER_PAGE
 from depproxy.handlers.forms import _MAX_FORM
-from depproxy.handlers.lean import _MAX_DROPPED
 from depproxy.handlers.pages.group import _PER_PAGE
 from depproxy.handlers.token import _MAX_SCOPES
 from depproxy.oci.manifest import MAX_MANIFEST
 from depproxy.oci.names import MAX_COMPONENT, MAX_NAME, Tag
+from depproxy.serving.bodies import MAX_DROPPED
 from depproxy.serving.entrance import IDLE_TIMEOUT
 from depproxy.serving.http_server import BODY_TIMEOUT, MAX_HEADER
 from depproxy.serving.streams import SLOWEST_CLIENT
@@ -52,7 +52,7 @@ LIMITS = [
     ("form for a token, or of a page", size(_MAX_FORM)),
     (
         "what is read of another body",
-        f"{size(_MAX_DROPPED)}, {BODY_TIMEOUT:.0f} seconds; none is kept",
+        f"{size(MAX_DROPPED)}, {BODY_TIMEOUT:.0f} seconds; none is kept",
     ),
     ("session on the pages", f"{SESSION_LIFETIME / 3600:.0f} hours"),
     ("images of a page", str(_PER_PAGE)),
