@@ -201,12 +201,21 @@ class LeanHandler(HTTPMessageDelegate):
         if self._is_plain():
             lines = "".join([f"{name}: {value}\r\n" for name, value in self.headers.items()])
             head = f"HTTP/1.1 {self.status} {reason}\r\n{lines}\r\n"
-            return self.connection.write(head.encode("latin-1") + body)
+            return self._write_at_once(head.encode("latin-1") + body)
         start = ResponseStartLine("HTTP/1.1", self.status, reason)
         headers = HTTPHeaders()
         for name, value in self.headers.items():
             headers[name] = value
         return self.connection.write_headers(start, headers, body)
+
+    def _write_at_once(self, answer: bytes) -> "asyncio.Future[None]":
+        """A whole answer, past Tornado's connection, which would make a future of its own for it:
+        5 µs of 107."""
+        connection = self.connection
+        if connection.stream.closed():
+            return connection.write(answer)  # says so
+        written = connection._pending_write = connection.stream.write(answer)
+        return written
 
     def _is_plain(self) -> bool:
         """Whether the head can be written as it is: nothing in it comes from an upstream, and the

@@ -112,6 +112,7 @@ class ImageHandler(RegistryHandler):
         self._source: Source | None = None
         self._status: CacheStatus | None = None
         self._namespace = ""
+        self._target: RegistryPath | None = None
 
     @property
     def wanted_scope(self) -> str:  # type: ignore[override]
@@ -120,7 +121,9 @@ class ImageHandler(RegistryHandler):
     @property
     def target(self) -> RegistryPath:
         """What the path names. Raises `NameInvalid`."""
-        return self.registry.parse(self.request.path)
+        if self._target is None:
+            self._target = self.registry.parse(self.request.path)
+        return self._target
 
     async def source(self) -> Source:
         """The image that is asked for, if the visitor may have it.

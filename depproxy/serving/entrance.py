@@ -23,6 +23,7 @@ from tornado.httputil import (
 from tornado.ioloop import PeriodicCallback
 
 from depproxy.serving.bodies import EarlyAnswers, may_be_answered_early
+from depproxy.serving.heads import Heads
 from depproxy.serving.proxies import UNIX, Client, TrustedProxies
 
 IDLE_TIMEOUT = 300.0
@@ -113,6 +114,7 @@ class _Arrival(HTTPMessageDelegate):
         self._begun: asyncio.Future[None] | None = None
         self._entrance = entrance
         self._server_conn = server_conn
+        Heads.remember(request_conn)
 
     @property
     def is_first(self) -> bool:
