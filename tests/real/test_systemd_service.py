@@ -2,6 +2,8 @@
 
 import http.client
 import json
+import re
+import textwrap
 import threading
 import time
 from collections import Counter
@@ -19,6 +21,8 @@ from tests.real.steady_client import SteadyClient
 from tests.running import PREFIX
 
 pytestmark = pytest.mark.real
+
+HIT = "depproxy; hit"
 
 
 @dataclass(frozen=True)
@@ -39,12 +43,11 @@ class Service:
         return self.machine.run(f"systemctl show --value --property={property} depproxy").stdout
 
 
-def documented_installation() -> str:
-    """The commands of `docs/deployment.md`, as they stand there."""
-    text = (ROOT / "docs" / "deployment.md").read_text()
-    chapter = text.partition("\n## Run it under systemd\n")[2]
-    block = chapter.partition("\n\n    ")[2].partition("\n\n")[0]
-    return block.replace("\n    ", "\n")
+def documented(page: str, chapter: str) -> list[str]:
+    """What root types, as it stands there: each block of commands."""
+    text = (ROOT / "docs" / page).read_text().partition(f"\n## {chapter}\n")[2]
+    blocks = re.findall(r"(?:^    .*\n)+", text.partition("\n## ")[0], re.MULTILINE)
+    return [textwrap.dedent(block) for block in blocks]
 
 
 @pytest.fixture(scope="module")
@@ -61,8 +64,14 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         addresses = (shipped / "depproxy.socket").read_text()
         (shipped / "depproxy.socket").write_text(addresses.replace(":8080\n", f":{proxy.port}\n"))
         with machine.booted():
-            machine.run(documented_installation())
+            machine.run(documented("deployment.md", "Run it under systemd")[0])
             yield Service(machine, proxy, hello)
+
+
+@pytest.fixture(autouse=True)
+def _unhurried(service: Service) -> None:
+    """systemd starts a service five times in ten seconds, and tests are quicker than people."""
+    service.machine.run("systemctl reset-failed depproxy.service")
 
 
 def test_docker_pulls_through_it(service: Service, tmp_path: Path) -> None:
@@ -129,6 +138,34 @@ def wait_for_answers(clients: list[SteadyClient], more: int) -> None:
         time.sleep(0.01)
 
 
+def test_an_upgrade_and_the_way_back_keep_the_cache(service: Service) -> None:
+    upgrade, back = documented("operations.md", "Upgrade and roll back")
+    path = f"{PREFIX}/hello/manifests/{service.hello.index}"
+    before = answer(service, path).headers["Server"]
+    for version in ("7.0.0", "8.0.0"):
+        text = f'__version__ = "{version}"'
+        service.machine.run(f"sed -i 's/^__version__ = .*/{text}/' depproxy/__init__.py")
+        service.machine.run(upgrade)
+        new = answer(service, path).headers
+        assert (new["Server"], new["Cache-Status"]) == (f"depproxy/{version}", HIT)
+    service.machine.run(back)
+    old = answer(service, path).headers
+    assert (old["Server"], old["Cache-Status"]) == ("depproxy/7.0.0", HIT)
+    assert before not in ("depproxy/7.0.0", "depproxy/8.0.0")
+
+
+def test_what_a_backup_has_comes_back(service: Service) -> None:
+    need("rsync")
+    save, restore = documented("operations.md", "Back up and move")
+    path = f"{PREFIX}/hello/manifests/{service.hello.index}"
+    assert ask(service, path) == 200
+    service.machine.run(save)
+    assert answer(service, path).headers["Cache-Status"] == HIT
+    service.machine.run("rm -rf /var/lib/depproxy/groups/mygroup /var/lib/depproxy/token_key")
+    assert "nothing wrong" in service.machine.run(restore).stdout
+    assert answer(service, path).headers["Cache-Status"] == HIT
+
+
 def test_it_ends_well(service: Service) -> None:
     service.machine.run("systemctl stop depproxy.service")
     ended = service.says("ActiveState,Result,ExecMainStatus")
@@ -136,9 +173,15 @@ def test_it_ends_well(service: Service) -> None:
     assert ask(service, "/-/health") == 200  # the socket has started it anew
 
 
-def ask(service: Service, path: str) -> int:
+def answer(service: Service, path: str) -> http.client.HTTPResponse:
+    """Read to its end."""
     connection = http.client.HTTPConnection("127.0.0.1", service.proxy.port)
     connection.request("GET", path)
-    with connection.getresponse() as response:
-        connection.close()
-        return response.status
+    response = connection.getresponse()
+    response.read()
+    connection.close()
+    return response
+
+
+def ask(service: Service, path: str) -> int:
+    return answer(service, path).status
