@@ -190,7 +190,10 @@ class _Warmer:
                 auth_password=os.environ.get(PASSWORD_VARIABLE, "") if self._user else None,
             )
         except HTTPClientError as exc:
-            raise _Failed(_said(exc, bytes(said))) from exc
+            why = _said(exc, bytes(said))
+            if exc.code == 401 and not self._user:
+                why += f" (here by --user, with the password in ${PASSWORD_VARIABLE})"
+            raise _Failed(why) from exc
         except OSError as exc:
             raise CommandFailed(f"no server answers at {self._prefix}: {exc}") from exc
 

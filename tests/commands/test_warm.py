@@ -227,7 +227,9 @@ def test_a_private_group_needs_a_user_and_his_password(
     private: RunningServer, command: CommandLine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DEPPROXY_PASSWORD", "secret: ümläut")
-    assert command("warm", "mygroup", "hello", *AMD64).code == 1
+    done = command("warm", "mygroup", "hello", *AMD64)
+    assert done.code == 1
+    assert "(here by --user, with the password in $DEPPROXY_PASSWORD)" in done.out
     done = command("warm", "mygroup", "hello", *AMD64, "--user", "ann")
     assert (done.code, done.out) == (0, "hello: 2 manifests and 3 blobs are cached\n")
 
@@ -248,6 +250,7 @@ def test_who_may_not_read_a_private_group_warms_nothing(
     done = command("warm", "mygroup", "hello", *AMD64, "--user", user)
     assert done.code == 1
     assert "group" in done.out
+    assert "--user" not in done.out
     assert "secret" not in done.out + done.err
     assert private.blob_files() == []
 
