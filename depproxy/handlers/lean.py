@@ -110,12 +110,15 @@ class LeanHandler(HTTPMessageDelegate):
 
     def send(self, body: bytes = b"") -> None:
         """A whole answer. Its length is told where nobody has set one; of an answer to ``HEAD``
-        only the head is sent."""
-        if body or not self.is_head:
+        only the head is sent, and a 304 tells no length that its 200 would not (RFC 9110, 8.6)."""
+        if self.status != 304 and (body or not self.is_head):
             self.headers.setdefault("Content-Length", str(len(body)))
         if self.is_head or self.status == 304:
             body = b""
         self._write_head(body)
+        if self.connection.stream.closed():
+            self.cut()  # the client had left
+            return
         self.sent = len(body)
         self.end_body()
 
@@ -226,8 +229,7 @@ class LeanHandler(HTTPMessageDelegate):
             and self.status in (200, 206, 304)
             and "Content-Length" in self.headers
             and self.request.version == "HTTP/1.1"
-            and "Connection" not in self.request.headers
-            and not self.connection.params.no_keep_alive
+            and not self.connection._disconnect_on_finish
         )
 
     def _end(self, *, was_cut: bool = False) -> None:

@@ -22,7 +22,7 @@ from tornado.httputil import (
 )
 from tornado.ioloop import PeriodicCallback
 
-from depproxy.serving.bodies import EarlyAnswers, may_be_answered_early
+from depproxy.serving.bodies import EarlyAnswers, has_body
 from depproxy.serving.heads import Heads
 from depproxy.serving.proxies import UNIX, Client, TrustedProxies
 
@@ -132,8 +132,10 @@ class _Arrival(HTTPMessageDelegate):
         client = way.proxies.client(_peer(context), headers)
         context.remote_ip, context.protocol = client.address, client.scheme
         delegate = way.application.start_request(self._server_conn, self.connection)
-        if may_be_answered_early(start_line, headers):
+        if has_body(headers):
             delegate = EarlyAnswers(self.connection, delegate)
+        else:
+            self.connection._read_finished = True  # it may be answered and go on right now
         self.data_received = delegate.data_received  # type: ignore[method-assign]
         self.finish = delegate.finish  # type: ignore[method-assign]
         self.on_connection_close = delegate.on_connection_close  # type: ignore[method-assign]

@@ -5,6 +5,10 @@ from typing import Any
 from tornado.http1connection import HTTP1Connection
 from tornado.httputil import HTTPHeaders
 
+_LONGEST_KEPT = 2048
+"""Bytes of header fields that are remembered: docker sends some 700, or 1,700 with a token. Idle
+connections are many, and what they keep in memory is little."""
+
 
 class Heads:
     """Reads the heads of one connection, and does not read again what came like that before: two
@@ -29,7 +33,10 @@ class Heads:
         data = data.lstrip(b"\r\n")
         end = data.find(b"\n")
         fields = data[end:]
-        if fields != self._fields:
-            self._headers = HTTPHeaders.parse(fields.decode("latin-1"))
-            self._fields = fields
-        return data[:end].decode("latin-1").rstrip("\r"), self._headers
+        line = data[:end].decode("latin-1").rstrip("\r")
+        if fields == self._fields:
+            return line, self._headers
+        headers = HTTPHeaders.parse(fields.decode("latin-1"))
+        if len(fields) <= _LONGEST_KEPT:
+            self._fields, self._headers = fields, headers
+        return line, headers

@@ -15,6 +15,7 @@ from tests.fakes import behaviours
 from tests.fakes.behaviours import Gate
 from tests.fakes.registry import FakeRegistry
 from tests.running import PREFIX, RunningServer, Start
+from tests.waiting import wait_for
 
 
 def test_a_client_that_begins_with_tls_is_hung_up_on_at_once(server: RunningServer) -> None:
@@ -87,6 +88,50 @@ def test_the_log_tells_an_answer_that_was_cut_from_one_that_was_not(
     ]
     assert " 200 cut " in cut
     assert " 200 2B " in whole
+
+
+def test_who_left_before_his_answer_has_got_nothing(
+    server: RunningServer,
+    registry: FakeRegistry,
+    hello: Image,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    gate = Gate()
+    registry.misbehave(behaviours.hold(gate), ".*/manifests/.*")
+    with socket.create_connection(("127.0.0.1", server.port)) as connection:
+        path = f"{PREFIX}/hello/manifests/{hello.index}"
+        connection.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        wait_for(lambda: registry.asked("GET"))
+    for _ in range(2):
+        server.ask("/-/health")  # the loop has seen him leave since
+    gate.open()
+    wait_for(lambda: not server.running_requests)
+    usage = server.ask("/api/v4/groups/mygroup/dependency_proxy").json
+    assert (usage["misses"], usage["bytes_served"]) == (1, 0)
+    server.stop()
+    logged = capsys.readouterr().err.splitlines()
+    assert [" 200 cut 0B " in line for line in logged if path in line] == [True]
+
+
+def test_a_304_tells_no_length_that_is_not_known(
+    server: RunningServer, registry: FakeRegistry
+) -> None:
+    layer = random.Random(3).randbytes(300_000)
+    gate, digest = Gate(), Digest.of(layer)
+    registry.misbehave(behaviours.chunked(layer, gate=gate), ".*/blobs/.*")
+    reply = server.blob("hello", digest, If_None_Match=f'"{digest}"')
+    gate.open()
+    assert (reply.status, reply.headers["Content-Length"]) == (304, None)
+
+
+def test_a_hit_says_that_the_connection_ends(server: RunningServer, hello: Image) -> None:
+    path = f"{PREFIX}/hello/manifests/{hello.index}"
+    server.manifest("hello", hello.index)
+    fields = "Host: x\r\nContent-Length: 0\r\nExpect: 100-continue\r\n"
+    with socket.create_connection(("127.0.0.1", server.port)) as connection:
+        connection.sendall(f"GET {path} HTTP/1.1\r\n{fields}\r\n".encode())
+        with connection.makefile("rb") as answer:
+            assert b"\r\nConnection: close\r\n" in answer.read()
 
 
 def test_requests_that_come_together_are_answered_in_their_order(

@@ -51,6 +51,19 @@ def test_every_head_of_a_connection_is_what_tornado_makes_of_it(
         assert outcome(known.parse, data) == outcome(tornados, data)
 
 
+def test_long_heads_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    known, fields = Heads(), b"\r\nHost: x\r\nAccept: " + b"y" * 3000 + b"\r\n\r\n"
+    short = b"\r\nHost: x\r\n\r\n"
+    for rest in (short, fields, short):
+        known.parse(b"GET /a HTTP/1.1" + rest)
+    read: list[str] = []
+    monkeypatch.setattr(HTTPHeaders, "parse", read.append)
+    known.parse(b"GET /b HTTP/1.1" + short)
+    assert not read
+    known.parse(b"GET /b HTTP/1.1" + fields)
+    assert read
+
+
 def test_headers_that_came_before_are_not_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
     known = Heads()
     line, headers = known.parse(b"GET /a HTTP/1.1\r\nHost: x\r\nAccept: y\r\n\r\n")

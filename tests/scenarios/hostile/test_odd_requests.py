@@ -27,7 +27,6 @@ class Attacker:
     def __init__(self, port: int) -> None:
         self._port = port
         self._wire = Wire(port)
-        self._was_refused = False
 
     def close(self) -> None:
         self._wire.__exit__()
@@ -38,21 +37,14 @@ class Attacker:
             return
         left = list(volley.requests)
         while left:
-            try:
-                self._wire.send(b"".join(request.raw for request in left))
-                while left:
-                    answer = self._wire.answer(left[0].method)
-                    request = left.pop(0)
-                    judge(answer, request.method, request.target)
-                    self._was_refused = answer.status in (404, 405)
-                    if request.is_last or answer.fields.get("connection") == "close":
-                        self._reconnect()
-                        break
-            except (ConnectionError, Hangup) as exc:
-                # Who is refused before his body is read may find the connection closed.
-                if not self._was_refused or (isinstance(exc, Hangup) and exc.received):
-                    raise
-                self._reconnect()
+            self._wire.send(b"".join(request.raw for request in left))
+            while left:
+                request = left.pop(0)
+                answer = self._wire.answer(request.method)
+                judge(answer, request.method, request.target)
+                if request.is_last or answer.fields.get("connection") == "close":
+                    self._reconnect()
+                    break
 
     def _talk_nonsense(self, request: Request) -> None:
         with contextlib.suppress(ConnectionError):
@@ -71,7 +63,6 @@ class Attacker:
     def _reconnect(self) -> None:
         self._wire.__exit__()
         self._wire = Wire(self._port)
-        self._was_refused = False
 
 
 def attack(port: int, fuzzer: Fuzzer) -> "Counter[bool]":
