@@ -65,9 +65,14 @@ class Purges:
         """
         loop = asyncio.get_running_loop()
         tree = self._tree(group)
-        removal = await loop.run_in_executor(
-            self._notes, self._take_pointers, tree, repository, reference
-        )
+        try:
+            removal = await loop.run_in_executor(
+                self._notes, self._take_pointers, tree, repository, reference
+            )
+        except StoreError:
+            if tree.holdings.doubt():  # some of it may have gone
+                self._chores.begin(tree.survey)
+            raise
         if tree.holdings.is_exact:
             self._chores.begin(lambda stop: self._finish(tree, removal, stop))
         else:

@@ -104,9 +104,13 @@ class Blobs:
 
     def flush_uses(self) -> None:
         """Write to the files when they were last pulled: as access times, which stay when a tree is
-        copied with its times, and which a mount without them does not touch. Blocks."""
-        while self._uses:
-            digest, when = self._uses.popitem()
+        copied with its times, and which a mount without them does not touch. Blocks; threads that
+        do it at once share the work."""
+        while True:
+            try:
+                digest, when = self._uses.popitem()
+            except KeyError:
+                return
             fd = self._open(digest)
             if fd is None:
                 continue

@@ -55,7 +55,8 @@ def translated(doing: str) -> Iterator[None]:
 
 
 def make_directories(path: str, dir_fd: int, *, sync: bool = True) -> None:
-    """``mkdir -p`` below an open directory, each new name synced into its parent."""
+    """``mkdir -p`` below an open directory, each new name synced into its parent. Raises
+    `OSError`."""
     try:
         os.mkdir(path, TREE_MODE, dir_fd=dir_fd)
     except FileExistsError:
@@ -65,8 +66,8 @@ def make_directories(path: str, dir_fd: int, *, sync: bool = True) -> None:
         if not parent:
             raise
         make_directories(parent, dir_fd, sync=sync)
-        make_directories(path, dir_fd, sync=sync)
-        return
+        with suppress(FileExistsError):
+            os.mkdir(path, TREE_MODE, dir_fd=dir_fd)
     if sync:
         sync_directory(os.path.dirname(path) or ".", dir_fd)
 

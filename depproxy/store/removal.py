@@ -71,13 +71,28 @@ class Remover:
 
     def begin(self, selections: Iterable[Selection], *, sync: bool = True) -> Removal:
         """Take pointers away, at the cost of a rename each, or one for a whole image. `finish` has
-        to follow. Without ``sync``, a power cut may bring some back. Raises `StoreError`."""
+        to follow. Without ``sync``, a power cut may bring some back.
+
+        Raises `StoreError`: what has been moved by then is left to `finish_interrupted`, and the
+        picture has to be made anew."""
         folder = f"{REMOVED}/{secrets.token_hex(8)}"
-        unused: list[Key] = []
-        totals = NOTHING if self._holdings.is_exact else Totals(0, 0, 0, exact=False)
         with translated("the cache is cleared"):
             make_directories(folder, self._tree.fd)
         self._running.add(folder)
+        try:
+            unused, totals = self._take_pointers(selections, folder, sync)
+        except BaseException:
+            self._running.discard(folder)
+            raise
+        settle(folder, self._tree.fd)
+        return Removal(folder, unused, totals)
+
+    def _take_pointers(
+        self, selections: Iterable[Selection], folder: str, sync: bool
+    ) -> tuple[list[Key], Totals]:
+        """What nothing leads to any more, and its sums."""
+        unused: list[Key] = []
+        totals = NOTHING if self._holdings.is_exact else Totals(0, 0, 0, exact=False)
         for number, selection in enumerate(selections):
             moved: list[str] = []
             with self._pointers.locked(selection.repository) as is_there:
@@ -93,8 +108,7 @@ class Remover:
                 totals.size + amount.size,
                 totals.exact,
             )
-        settle(folder, self._tree.fd)
-        return Removal(folder, unused, totals)
+        return unused, totals
 
     def finish(
         self, removal: Removal, is_protected: Callable[[Key], bool], stop: threading.Event

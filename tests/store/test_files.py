@@ -2,11 +2,12 @@
 
 import errno
 import os
+from pathlib import Path
 
 import pytest
 
 from depproxy.errors import StoreError, StoreFull, StorePurged
-from depproxy.store.files import translated
+from depproxy.store.files import DIRECTORY, make_directories, translated
 
 
 @pytest.mark.parametrize(
@@ -37,3 +38,22 @@ def test_an_error_of_the_disk_is_one_of_ours_and_says_what_was_done(
 def test_another_error_stays_what_it_is() -> None:
     with pytest.raises(ZeroDivisionError), translated("a blob is written"):
         raise ZeroDivisionError
+
+
+@pytest.mark.parametrize("sync", [True, False])
+def test_folders_are_made_with_all_above_them(tmp_path: Path, sync: bool) -> None:
+    fd = os.open(tmp_path, DIRECTORY)
+    for _ in range(2):
+        make_directories("a/b/c", fd, sync=sync)
+    make_directories("a/b/d", fd, sync=sync)
+    os.close(fd)
+    assert sorted(path.name for path in (tmp_path / "a" / "b").iterdir()) == ["c", "d"]
+
+
+def test_below_a_link_that_leads_nowhere_no_folder_can_be_made(tmp_path: Path) -> None:
+    """As where a disk is not mounted."""
+    (tmp_path / "groups").symlink_to(tmp_path / "unmounted")
+    fd = os.open(tmp_path, DIRECTORY)
+    with pytest.raises(FileNotFoundError):
+        make_directories("groups/mygroup/-", fd)
+    os.close(fd)

@@ -1,11 +1,17 @@
 """Clearing one tag or digest: it goes with what only it leads to; the rest stays."""
 
+import errno
+import os
+from itertools import count
+
+import pytest
+
 from depproxy.demo.image import Image
 from tests.fakes.registry import FakeRegistry
 from tests.images import add_index, add_manifest, amd64_of, layer
-from tests.on_disk import check_pointers, held, pointers
+from tests.on_disk import check_counted, check_pointers, held, pointers, wait_until_removed
 from tests.pulling import is_asked_for, pull, pull_as_docker
-from tests.purging import ZEROS, check_told, clear
+from tests.purging import ZEROS, check_told, clear, purge
 from tests.running import RunningServer
 
 
@@ -163,3 +169,26 @@ def test_a_reference_is_fetched_anew_after_it_was_cleared(
     pull(server, "app", "v1")
     assert is_asked_for(registry, v1 | v2) == v1 - v2
     check_pointers(server)
+
+
+def test_a_disk_that_fails_in_the_middle_leaves_nothing_behind(
+    server: RunningServer, registry: FakeRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is gone by then is gone, and what only it has needed follows without a restart."""
+    add_manifest(registry, "library/app", layer(1), tag="v1")
+    pull(server, "app", "v1")
+    rename, moved = os.rename, count()
+
+    def fail_once(source: str, target: str, **folders: int) -> None:
+        if target.startswith("removed/") and next(moved) == 1:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        rename(source, target, **folders)
+
+    monkeypatch.setattr(os, "rename", fail_once)
+    assert purge(server, "app", "v1").status == 503
+    assert next(moved) >= 2
+    wait_until_removed(server)
+    check_pointers(server)
+    check_counted(server)
+    assert clear(server, "app").status == 202
+    assert not held(server)
