@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import Executor
 from typing import Any, TypeVar
 
@@ -36,6 +36,13 @@ class Chores:
         task.add_done_callback(self._ended)
         return task
 
+    async def attempt(self, work: Awaitable[object]) -> None:
+        """Wait for this; what goes wrong is only logged, so that what is regular goes on."""
+        try:
+            await work
+        except Exception as exc:  # noqa: BLE001 - the next time it may go well
+            self._log(exc)
+
     async def _run(self, chore: Callable[[threading.Event], object]) -> None:
         await self.do(chore, self.stop)
 
@@ -49,4 +56,7 @@ class Chores:
     def _ended(self, task: "asyncio.Task[Any]") -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()):
-            _log.error("work in the background failed", exc_info=error)
+            self._log(error)
+
+    def _log(self, error: BaseException) -> None:
+        _log.error("work in the background failed", exc_info=error)

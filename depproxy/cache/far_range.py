@@ -6,6 +6,7 @@ through a file without a name, so that a slow client holds no memory.
 """
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 
 from depproxy.cache.change import Change
@@ -14,6 +15,8 @@ from depproxy.cache.transfer import Inflow
 from depproxy.errors import DepproxyError, UpstreamSenseless, UpstreamUnreachable
 from depproxy.oci.ranges import ByteRange
 from depproxy.store.spool import Spool
+
+_log = logging.getLogger(__name__)
 
 FAR = 64 * 1024 * 1024
 """Bytes that a range must begin ahead of what a fill has: nearer ones are worth waiting for."""
@@ -90,6 +93,11 @@ class FarRange:
                 raise UpstreamUnreachable(self._upstream, "the transfer ended before the range did")
         except DepproxyError as exc:
             self._error = exc
+        except Exception as exc:  # noqa: BLE001 - its client must not wait for ever
+            _log.exception("a range of a blob ended unexpectedly")
+            self._error = UpstreamUnreachable(
+                self._upstream, f"the transfer ended unexpectedly: {exc}"
+            )
         finally:
             self._loop.call_soon(self._change.notify)
 

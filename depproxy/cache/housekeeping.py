@@ -64,7 +64,7 @@ class Housekeeping:
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(max(0.0, self._last + self._config.interval - loop.time()))
-            await self.tidy()
+            await self._chores.attempt(self.tidy())
             self._last = loop.time()
 
     async def tidy(self) -> None:

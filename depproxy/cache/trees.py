@@ -67,4 +67,4 @@ class Trees:
     async def _flush_regularly(self) -> None:
         while True:
             await asyncio.sleep(FLUSH_EVERY)
-            await self._chores.do(self.flush)
+            await self._chores.attempt(self._chores.do(self.flush))

@@ -53,3 +53,28 @@ def test_a_range_of_another_length_than_was_announced_is_an_error(
 ) -> None:
     with pytest.raises(error):
         read_range(tmp_path, *pieces)
+
+
+@pytest.mark.parametrize("count", [0, 5], ids=["before it began", "in the middle"])
+def test_what_nobody_thought_of_is_an_error_too(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, count: int
+) -> None:
+    async def fetch(asked: ByteRange, inflow: Inflow) -> None:
+        if count:
+            inflow.begin(asked.start, None)
+            inflow.write(memoryview(bytes(count)))
+            await asyncio.sleep(0)
+        raise ZeroDivisionError
+
+    async def read() -> None:
+        far = FarRange(open_tree(tmp_path).spool(), ASKED, 1000, "u", fetch)
+        try:
+            await far.wait_for_head()
+            await far.readable_to(ASKED.start + count)
+        finally:
+            far.close()
+
+    with pytest.raises(UpstreamUnreachable, match="unexpectedly"):
+        asyncio.run(read())
+    assert "ZeroDivisionError" in caplog.text
+    caplog.clear()

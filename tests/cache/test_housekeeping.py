@@ -1,7 +1,9 @@
 """The regular pass, while others pull."""
 
+import asyncio
 import os
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -11,7 +13,9 @@ from depproxy.cache.chores import Chores
 from depproxy.cache.eviction import Limits
 from depproxy.cache.housekeeping import Housekeeping
 from depproxy.cache.in_use import InUse
+from depproxy.cache.meter import Meter
 from depproxy.cache.room import Room
+from depproxy.cache.trees import Trees
 from depproxy.config import HousekeepingConfig
 from depproxy.demo.image import make_image
 from depproxy.oci.names import GroupName, ImageName, Tag
@@ -53,3 +57,52 @@ def test_what_is_pulled_after_it_was_chosen_to_go_stays(
     assert tree.pointers.read_tag(APP, FIRST) is None
     assert tree.pointers.read_tag(APP, SECOND) is not None
     data.close()
+
+
+@pytest.mark.parametrize("regular", ["housekeeping", "times"])
+def test_what_fails_once_is_tried_again(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    regular: str,
+) -> None:
+    """What nobody thought of ends no regular work."""
+    again = asyncio.Event()
+    tries: list[str] = []
+
+    async def run() -> None:
+        loop = asyncio.get_running_loop()
+
+        def work(*_: object) -> int:
+            tries.append(regular)
+            if len(tries) == 1:
+                raise ZeroDivisionError
+            loop.call_soon_threadsafe(again.set)
+            return 0
+
+        data = open_data_dir(tmp_path)
+        with ThreadPoolExecutor() as pool:
+            chores = Chores(pool)
+            if regular == "housekeeping":
+                room = Room(data, InUse(), pool, work, threading.Event())
+                Housekeeping(
+                    HousekeepingConfig(interval=0.01),
+                    {},
+                    data.tree,
+                    InUse(),
+                    room,
+                    chores,
+                    time.time,
+                ).begin()
+            else:
+                monkeypatch.setattr("depproxy.cache.trees.FLUSH_EVERY", 0.01)
+                meter = Meter(data, time.time)
+                monkeypatch.setattr(meter, "flush", work)
+                Trees(data, chores, meter).start()
+            await again.wait()
+            await chores.end()
+        data.close()
+
+    asyncio.run(run())
+    assert "ZeroDivisionError" in caplog.text
+    caplog.clear()
