@@ -6,7 +6,7 @@ import os
 import ssl
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from depproxy import __version__
@@ -62,7 +62,6 @@ class Server:
         self.activity = Activity()
         self._running: _Running | None = None
         self._draining = False
-        self._flush_log: Callable[[], None] = lambda: None
 
     @property
     def addresses(self) -> list[str]:
@@ -86,7 +85,13 @@ class Server:
         exposition = lasting.exposition(
             lambda: self.activity.count, tells_all=bool(self._listeners.metrics)
         )
-        running = self._running = _Running(lasting, now, exposition)
+        log = AccessLog(
+            _log_form(self._config),
+            lambda: sys.stderr,
+            time.time,
+            asyncio.get_running_loop().call_later,
+        )
+        running = self._running = _Running(lasting, now, exposition, log)
         ways = self._ways(running, now)
         running.open([self._listeners.clients, self._listeners.metrics], ways, self._tls)
         lasting.lag.start()
@@ -101,7 +106,7 @@ class Server:
             await lasting.chores.end()
             lasting.trees.flush()
         finally:
-            self._flush_log()
+            log.flush()
             lasting.lag.stop()
             lasting.curl.stop()
             self._threads.stop()
@@ -135,6 +140,7 @@ class Server:
         strange = _strange(config)
         # From here on nothing fails, and no request comes in between.
         self._config = config
+        running.log.write_as(_log_form(config))
         running.lead(ways, tls)
         before, running.now = running.now, now
         now.begin(running.lasting, before)
@@ -150,7 +156,7 @@ class Server:
         """For clients, and for metrics if they have an address of their own."""
         surroundings = Surroundings(
             self.activity,
-            self._access_log(now.config),
+            running.log,
             Dates(time.time),
             RequestIds(),
             running.lasting.requests,
@@ -176,14 +182,6 @@ class Server:
         if is_apart:
             ways.append(Way(make_metrics_app(running.exposition, surroundings), proxies))
         return ways
-
-    def _access_log(self, config: Config) -> AccessLog:
-        form = config.log.format if config.log.level in ("debug", "info") else "none"
-        call_later = asyncio.get_running_loop().call_later
-        self._flush_log()
-        log = AccessLog(form, lambda: sys.stderr, time.time, call_later)
-        self._flush_log = log.flush
-        return log
 
     def _announce(self) -> None:
         _log.info(
@@ -219,10 +217,13 @@ class Server:
 class _Running:
     """What there is of a server while it runs."""
 
-    def __init__(self, lasting: Lasting, now: Configured, exposition: Exposition) -> None:
+    def __init__(
+        self, lasting: Lasting, now: Configured, exposition: Exposition, log: AccessLog
+    ) -> None:
         self.lasting = lasting
         self.now = now
         self.exposition = exposition
+        self.log = log
         self._doors: list[tuple[Entrance, HttpServer]] = []
 
     def open(
@@ -257,6 +258,11 @@ class _Running:
         """Close all connections."""
         for _, http in self._doors:
             await http.close_all_connections()
+
+
+def _log_form(config: Config) -> str:
+    """How requests are logged: by no lines where these would be below the level."""
+    return config.log.format if config.log.level in ("debug", "info") else "none"
 
 
 def _given(listeners: Sequence[Listener], key: str) -> str:

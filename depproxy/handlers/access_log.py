@@ -44,7 +44,8 @@ class Access:
 
 
 class AccessLog:
-    """Writes lines as ``text`` for people, as ``json`` for machines, or none at all."""
+    """Writes lines as ``text`` for people, as ``json`` for machines, or none at all: as the last
+    `write_as` has said."""
 
     def __init__(
         self,
@@ -55,7 +56,7 @@ class AccessLog:
     ) -> None:
         """``clock`` is the time of day. ``stream`` is asked for at each writing, since standard
         error may be replaced; ``call_later`` is the event loop's."""
-        self._line = {"text": _text_line, "json": _json_line}.get(form)
+        self.write_as(form)
         self._stream = stream
         self._clock = clock
         self._call_later = call_later
@@ -63,6 +64,10 @@ class AccessLog:
         self._second = 0
         self._time = ""
         self._is_due = False
+
+    def write_as(self, form: str) -> None:
+        """What is noted from now on has this form."""
+        self._line = {"text": _text_line, "json": _json_line}.get(form)
 
     def note(self, access: Access) -> None:
         """A request has been answered: keep its line until there are more, or it is time."""

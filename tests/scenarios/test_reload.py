@@ -2,6 +2,7 @@
 asks meanwhile notices."""
 
 import http.client
+import json
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -17,6 +18,7 @@ from tests.browsing import SIGN_IN, Tab
 from tests.fakes import behaviours
 from tests.fakes.behaviours import Gate
 from tests.fakes.registry import FakeRegistry
+from tests.pulling import amid_a_fill
 from tests.running import PREFIX, RunningServer, Start, write_config
 from tests.signing_in import basic, write_users
 from tests.waiting import wait_for
@@ -287,6 +289,20 @@ def test_what_cannot_change_stays_and_is_told_and_the_rest_changes(
     assert [line.partition(":")[0] for line in told] == ["listen", "data_dir"]
     assert server.manifest("hello", "latest").error == "DENIED"
     assert not (tmp_path / "data2").exists()
+
+
+def test_a_request_that_began_before_is_logged_as_all_are_now(
+    server: RunningServer,
+    registry: FakeRegistry,
+    write: Write,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """It is the last that the server answers."""
+    with amid_a_fill(server, registry):
+        server.reload(write(more="log: {format: json}\n"))
+    server.stop()
+    lines = [line for line in capsys.readouterr().err.splitlines() if "/blobs/" in line]
+    assert [json.loads(line)["status"] for line in lines] == [200]
 
 
 def test_reloads_leave_neither_tasks_nor_files_behind(
