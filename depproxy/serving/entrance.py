@@ -131,6 +131,9 @@ class _Arrival(HTTPMessageDelegate):
         context: Any = self.connection.context
         client = way.proxies.client(_peer(context), headers)
         context.remote_ip, context.protocol = client.address, client.scheme
+        assert isinstance(start_line, RequestStartLine)
+        if not start_line.path.startswith("/"):
+            start_line = start_line._replace(path=_in_origin_form(start_line.path))
         delegate = way.application.start_request(self._server_conn, self.connection)
         if has_body(headers):
             delegate = EarlyAnswers(self.connection, delegate)
@@ -165,6 +168,15 @@ class _Arrival(HTTPMessageDelegate):
         """Let the connection end with this request's answer, and say so in it."""
         self.connection.params.no_keep_alive = True  # of all connections: they share it
         self.connection._disconnect_on_finish = True
+
+
+def _in_origin_form(target: str) -> str:
+    """What is asked for by a whole URL, as clients do that take this server for their HTTP proxy
+    (RFC 9112, 3.2.2)."""
+    scheme, mark, rest = target.partition("://")
+    if not mark or scheme.lower() not in ("http", "https"):
+        return target
+    return "/" + rest.partition("/")[2]
 
 
 def _peer(context: Any) -> Client:

@@ -134,6 +134,18 @@ def test_a_hit_says_that_the_connection_ends(server: RunningServer, hello: Image
             assert b"\r\nConnection: close\r\n" in answer.read()
 
 
+@pytest.mark.parametrize("before", ["http://x", "HTTPS://cache.example.org:8080"])
+def test_a_whole_url_is_taken_as_well(server: RunningServer, hello: Image, before: str) -> None:
+    """Of clients that take this server for their HTTP proxy."""
+    for path, status in ((f"{PREFIX}/hello/manifests/latest", 200), ("/nothing", 404)):
+        with socket.create_connection(("127.0.0.1", server.port)) as connection:
+            connection.sendall(f"GET {before}{path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            reply = http.client.HTTPResponse(connection)
+            reply.begin()
+            assert reply.status == status
+            assert len(reply.read()) > 100
+
+
 def test_requests_that_come_together_are_answered_in_their_order(
     server: RunningServer, hello: Image
 ) -> None:
