@@ -122,7 +122,9 @@ class Lasting:
             documents, self.missing, staleness, self.events, threads.notes, time.time
         )
         self.listings = Listings(staleness, threads.notes, time.time)
-        self.purges = Purges(data, self.trees.get, self.in_use, threads.notes, self.chores)
+        self.purges = Purges(
+            data, self.trees.get, self.in_use, self.missing, threads.notes, self.chores
+        )
         self.blobs = Blobs(
             threads.disk,
             threads.hashing,

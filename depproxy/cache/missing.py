@@ -15,7 +15,8 @@ _MAX_KEPT = 10_000
 
 
 class Missing:
-    """References that an upstream does not have. A purge forgets: the memory hangs on the tree."""
+    """References that an upstream does not have. A purge of the group forgets all of its own: the
+    memory hangs on the tree."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -34,6 +35,14 @@ class Missing:
     def forget(self, source: Source, reference: Tag | Digest) -> None:
         """The upstream has it after all."""
         self._until.get(source.tree, OrderedDict()).pop((source.repository, reference), None)
+
+    def forget_cleared(
+        self, tree: Tree, repository: Repository, reference: Tag | Digest | None
+    ) -> None:
+        """An image was cleared, or one reference of it: what comes after starts anew."""
+        known = self._until.get(tree, OrderedDict())
+        for key in [key for key in known if key[0] == repository and reference in (None, key[1])]:
+            del known[key]
 
     def clear(self) -> None:
         """Forget everything."""

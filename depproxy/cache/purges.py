@@ -9,6 +9,7 @@ from concurrent.futures import Executor
 
 from depproxy.cache.chores import Chores
 from depproxy.cache.in_use import InUse
+from depproxy.cache.missing import Missing
 from depproxy.errors import StoreError
 from depproxy.oci.digest import Digest
 from depproxy.oci.names import GroupName, Tag
@@ -32,12 +33,14 @@ class Purges:
         data: DataDir,
         tree: Callable[[GroupName], Tree],
         in_use: InUse,
+        missing: Missing,
         notes: Executor,
         chores: Chores,
     ) -> None:
         self._data = data
         self._tree = tree
         self._in_use = in_use
+        self._missing = missing
         self._notes = notes
         self._chores = chores
 
@@ -73,6 +76,7 @@ class Purges:
             if tree.holdings.doubt():  # some of it may have gone
                 self._chores.begin(tree.survey)
             raise
+        self._missing.forget_cleared(tree, repository, reference)
         if tree.holdings.is_exact:
             self._chores.begin(lambda stop: self._finish(tree, removal, stop))
         else:

@@ -7,12 +7,13 @@ from itertools import count
 import pytest
 
 from depproxy.demo.image import Image
+from tests.fakes import behaviours
 from tests.fakes.registry import FakeRegistry
 from tests.images import add_index, add_manifest, amd64_of, layer
 from tests.on_disk import check_counted, check_pointers, held, pointers, wait_until_removed
 from tests.pulling import is_asked_for, pull, pull_as_docker
 from tests.purging import ZEROS, check_told, clear, purge
-from tests.running import RunningServer
+from tests.running import RunningServer, Start
 
 
 def test_a_tag_takes_along_the_digests_that_it_leads_to(
@@ -192,3 +193,20 @@ def test_a_disk_that_fails_in_the_middle_leaves_nothing_behind(
     check_counted(server)
     assert clear(server, "app").status == 202
     assert not held(server)
+
+
+@pytest.mark.parametrize("reference", ["latest", ""])
+def test_what_was_missing_is_asked_for_anew(
+    start: Start, registry: FakeRegistry, hello: Image, reference: str
+) -> None:
+    server = start(group="not_found_ttl: 1h")
+    pull(server, "hello")
+    registry.misbehave(behaviours.status(404), ".*/manifests/latest", times=1)
+    for _ in range(2):
+        assert server.manifest("hello", "latest").status == 404
+    assert server.manifest("hello", "other").status == 404
+    clear(server, "hello", reference)
+    assert server.manifest("hello", "latest").status == 200
+    asked = len(registry.asked("HEAD"))
+    assert server.manifest("hello", "other").status == 404
+    assert (len(registry.asked("HEAD")) > asked) == (not reference)
