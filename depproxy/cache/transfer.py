@@ -28,6 +28,10 @@ _log = logging.getLogger(__name__)
 PAUSES = (1.0, 2.0, 4.0)
 """Seconds before each new try; as many tries without progress end the transfer."""
 
+LONGEST_WAIT = 30.0
+"""Seconds of ``Retry-After`` in the middle of a transfer that are waited for: its clients wait,
+and proxies in between lose patience after a minute."""
+
 _PASSING = (502, 503, 504)
 """Answers after which a new try may find the upstream well again."""
 
@@ -93,8 +97,9 @@ class Transfer:
                 if tries == len(PAUSES):
                     raise
                 _log.info("%s (%d bytes so far; trying again)", exc, self.partial.written)
+                pause = max(PAUSES[tries], _asked_for(exc))
             listener.broke()
-            await self._pause(PAUSES[tries])
+            await self._pause(pause)
             tries += 1
 
     async def _one_try(self, listener: Listener) -> None:
@@ -120,6 +125,12 @@ class Transfer:
         if isinstance(error, UpstreamFailed):
             return error.status in _PASSING
         return isinstance(error, UpstreamUnreachable | UpstreamTimeout | UpstreamCannotResume)
+
+
+def _asked_for(error: UpstreamError) -> float:
+    """The seconds that the upstream wants to be left alone, if that is worth waiting for."""
+    seconds = (isinstance(error, UpstreamLimited) and error.retry_after) or 0
+    return seconds if seconds <= LONGEST_WAIT else 0.0
 
 
 class _OneTry:
