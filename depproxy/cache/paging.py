@@ -44,8 +44,8 @@ def following_query(link: str) -> str:
 def paged(tags: list[str], following: str, query: Mapping[str, str]) -> Page:
     """The page that was asked for, of what an upstream answered.
 
-    One that pages has said what follows, or has given no more than was asked for. One that does not
-    gives everything each time: that is sorted, and cut here.
+    One that pages has said what follows, or has given the end, and no more than was asked for. One
+    that does not gives everything each time: that is sorted, and cut here.
     """
     last, n = query.get("last"), query.get("n")
     limit = int(n) if n is not None else None
@@ -53,8 +53,7 @@ def paged(tags: list[str], following: str, query: Mapping[str, str]) -> Page:
         return Page([], "")
     ignores_last = last is not None and _begins_before(tags, last)
     ignores_n = limit is not None and len(tags) > limit
-    asked_for_all = last is None and limit is None
-    if following or not (ignores_last or ignores_n or asked_for_all):
+    if following or not (ignores_last or ignores_n or last is None):
         return Page(tags, following)
     ordered = sorted(set(tags))
     if last is not None:
