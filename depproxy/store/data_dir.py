@@ -229,8 +229,11 @@ def open_data_dir(path: Path) -> DataDir:
 
     Raises `DataDirBusy`, and `StoreError` where it cannot be made or written.
     """
-    with translated(f"the data folder {path} is opened"):
+    try:
         path.mkdir(parents=True, exist_ok=True)
+    except OSError as exc:
+        raise StoreError(f"the data folder {path} cannot be made: {exc.strerror}") from exc
+    with translated(f"the data folder {path} is opened"):
         fd = os.open(path, DIRECTORY)
         lock_fd = -1
         try:

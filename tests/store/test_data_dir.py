@@ -117,3 +117,8 @@ def test_deleting_stops_when_the_server_does(data: DataDir, tmp_path: Path) -> N
     stop.set()
     data.empty_trash(stop)
     assert list((tmp_path / "data/trash").rglob(Digest.of(DATA).hex))
+
+
+def test_where_no_folder_can_be_made_it_says_so() -> None:
+    with pytest.raises(StoreError, match="the data folder /proc/nope cannot be made: No such file"):
+        open_data_dir(Path("/proc/nope"))
