@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import urlsplit
 
 from tornado.httputil import HTTPMessageDelegate, HTTPServerRequest
 from tornado.routing import Router
@@ -10,8 +9,8 @@ from tornado.web import Application, RequestHandler
 
 from depproxy.access.gate import Gate
 from depproxy.cache.proxy import DependencyProxy
-from depproxy.handlers.api import CacheHandler, ImagesHandler, UsageHandler
-from depproxy.handlers.base import BaseHandler, UnknownApiHandler, UnknownHandler
+from depproxy.handlers.api import CacheHandler, ImagesHandler, UnknownApiHandler, UsageHandler
+from depproxy.handlers.base import BaseHandler
 from depproxy.handlers.blobs import BlobHandler
 from depproxy.handlers.listings import ReferrersHandler, TagsHandler
 from depproxy.handlers.manifests import ManifestHandler
@@ -32,6 +31,7 @@ from depproxy.handlers.registry import (
 )
 from depproxy.handlers.surroundings import Surroundings
 from depproxy.handlers.token import TokenHandler
+from depproxy.handlers.unknown import UnknownHandler
 from depproxy.metrics.exposition import Exposition
 
 RESOURCES: dict[str | None, type[RegistryHandler]] = {
@@ -57,7 +57,7 @@ def make_app(
 ) -> Router:
     """The routes, with what their handlers need. Without an ``exposition``, metrics are elsewhere:
     see `make_metrics_app`."""
-    api = {"proxy": proxy, "gate": gate, "pull_host": urlsplit(external_url).netloc}
+    api = {"proxy": proxy, "gate": gate, "external_url": external_url}
     page = {"site": site}
     metrics = _metrics(exposition) if exposition else []
     return _Routes(

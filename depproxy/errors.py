@@ -11,6 +11,7 @@
     ├── Unknown                      well said, but there is no such thing
     │   ├── NameUnknown              group, upstream or repository
     │   │   ├── GroupUnknown         or one that the visitor must not know of
+    │   │   ├── NothingHere          a path that is none of this server's
     │   │   └── NoMirror             a path without a group, where none is mirrored
     │   ├── ManifestUnknown
     │   └── BlobUnknown
@@ -90,14 +91,21 @@ class GroupUnknown(NameUnknown):
         super().__init__(f"there is no group {name!r} on this server: check the prefix")
 
 
+_HOW = "images are pulled as <group>/dependency_proxy/containers/<image>"
+
+
+class NothingHere(NameUnknown):
+    """The path is none of this server's."""
+
+    def __init__(self) -> None:
+        super().__init__(f"there is nothing here: {_HOW}")
+
+
 class NoMirror(NameUnknown):
     """A path without a group, where no group is mirrored, or none that the visitor may read."""
 
     def __init__(self) -> None:
-        super().__init__(
-            "this server is no mirror: images are pulled as"
-            " <group>/dependency_proxy/containers/<image>"
-        )
+        super().__init__(f"this server is no mirror: {_HOW}")
 
 
 class ManifestUnknown(Unknown):

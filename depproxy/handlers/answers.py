@@ -24,6 +24,7 @@ VERDICTS: dict[type[errors.DepproxyError], Verdict] = {
     errors.DigestInvalid: Verdict(400, "DIGEST_INVALID"),
     errors.NameUnknown: Verdict(404, "NAME_UNKNOWN"),
     errors.GroupUnknown: Verdict(404, "NAME_UNKNOWN"),
+    errors.NothingHere: Verdict(404, "NAME_UNKNOWN"),
     errors.NoMirror: Verdict(404, "NAME_UNKNOWN"),
     errors.ManifestUnknown: Verdict(404, "MANIFEST_UNKNOWN"),
     errors.BlobUnknown: Verdict(404, "BLOB_UNKNOWN"),

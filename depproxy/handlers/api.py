@@ -3,6 +3,7 @@
 import json
 from dataclasses import asdict
 from datetime import UTC, datetime
+from typing import Any
 from urllib.parse import urlencode
 
 from tornado.web import HTTPError
@@ -13,15 +14,44 @@ from depproxy.cache.catalogue import ORDERS, CachedImage, Page, UpstreamState, p
 from depproxy.cache.proxy import DependencyProxy
 from depproxy.cache.purges import Totals
 from depproxy.config import GroupConfig
-from depproxy.errors import DigestInvalid, NameInvalid, TagInvalid
-from depproxy.handlers.base import ApiErrors, ProxyHandler
+from depproxy.errors import GroupUnknown
+from depproxy.handlers.answers import reason_of
+from depproxy.handlers.base import BaseHandler, ProxyHandler, raised
 from depproxy.handlers.identity import presented_password
+from depproxy.handlers.paths import pull_prefix
+from depproxy.handlers.unknown import UnknownHandler
 from depproxy.oci.digest import parse_reference
 from depproxy.oci.names import GroupName
 
 _PER_PAGE = 20
 _MOST_PER_PAGE = 100
 """Items of a page: GitLab's numbers."""
+
+
+class ApiErrors(BaseHandler):
+    """Everything below ``/api/``: GitLab's way, ``{"message": "404 Not Found"}``."""
+
+    _is_about_group = False
+
+    def decode_argument(self, value: bytes, name: str | None = None) -> str:
+        """What is no UTF-8 is no name; Tornado would answer before anybody was asked who he is."""
+        return value.decode("utf-8", "replace")
+
+    def answer(self, status: int, reason: str, **fields: object) -> None:
+        """A status with its message, and whatever else is to be told."""
+        self.set_status(status)
+        self.set_header("Content-Type", "application/json")
+        self.finish(json.dumps({"message": f"{status} {reason}", **fields}))
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        error = raised(kwargs)
+        self._is_about_group = isinstance(error, GroupUnknown)
+        super().write_error(status_code, **kwargs)
+
+    def render_error(self, status: int, code: str, message: str) -> None:
+        what = "Group " if self._is_about_group else ""
+        details = {"error": message} if status == 400 else {}
+        self.answer(status, what + reason_of(status), **details)
 
 
 class ApiHandler(ApiErrors, ProxyHandler):
@@ -33,10 +63,10 @@ class ApiHandler(ApiErrors, ProxyHandler):
 
     kind = "api"
 
-    def initialize(self, proxy: DependencyProxy, gate: Gate, pull_host: str) -> None:  # type: ignore[override]
+    def initialize(self, proxy: DependencyProxy, gate: Gate, external_url: str) -> None:  # type: ignore[override]
         super().initialize(proxy)
         self.gate = gate
-        self.pull_host = pull_host
+        self.external_url = external_url
 
     async def visitor(self) -> Visitor:
         """Raises `TooManyAttempts`."""
@@ -72,7 +102,7 @@ class UsageHandler(ApiHandler):
         self.answer_json(
             {
                 "group": found.name,
-                "prefix": f"{self.pull_host}/{found.name}/dependency_proxy/containers",
+                "prefix": pull_prefix(self.external_url, found.name),
                 **_summed(usage.totals),
                 "hits": counts.hits,
                 "misses": counts.misses,
@@ -172,11 +202,8 @@ class CacheHandler(ApiHandler):
 
     async def _clear_image(self, group: GroupConfig) -> Totals:
         reference = self._letter_by_letter("reference")
-        try:
-            repository = self.proxy.repository(group, self._letter_by_letter("image") or "")
-            parsed = None if reference is None else parse_reference(reference)
-        except (NameInvalid, TagInvalid, DigestInvalid) as exc:
-            raise HTTPError(400, str(exc)) from exc
+        repository = self.proxy.repository(group, self._letter_by_letter("image") or "")
+        parsed = None if reference is None else parse_reference(reference)
         self.access.image = f"{repository.upstream}/{repository.image}"
         return await self.proxy.purges.image(group.name, repository, parsed)
 
@@ -235,3 +262,9 @@ def _time(seconds: float | None) -> str | None:
     if seconds is None:
         return None
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+class UnknownApiHandler(ApiErrors, UnknownHandler):
+    """Every path below ``/api/`` that no route knows."""
+
+    kind = "api"

@@ -1,10 +1,9 @@
 """What all handlers share: how a request is read and how an error leaves."""
 
-import json
 import logging
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Any, NoReturn
+from typing import Any
 
 from tornado.iostream import StreamClosedError
 from tornado.web import HTTPError, RequestHandler, stream_request_body
@@ -13,7 +12,7 @@ from depproxy import errors
 from depproxy.access.visitor import Visitor
 from depproxy.cache.proxy import DependencyProxy
 from depproxy.handlers.access_log import ADMIN_IN_LOG, Access
-from depproxy.handlers.answers import error_headers, explained, oci_envelope, reason_of, verdict
+from depproxy.handlers.answers import error_headers, explained, reason_of, verdict
 from depproxy.handlers.identity import BASIC_CHALLENGE
 from depproxy.handlers.surroundings import SERVER, Surroundings
 
@@ -135,61 +134,3 @@ class ProxyHandler(BaseHandler):
 
     def initialize(self, proxy: DependencyProxy) -> None:
         self.proxy = proxy
-
-
-class OciErrors(BaseHandler):
-    """What registries' clients ask beside ``/v2/``: the version header, and errors in the OCI
-    envelope."""
-
-    def set_default_headers(self) -> None:
-        super().set_default_headers()
-        self.set_header("Docker-Distribution-Api-Version", "registry/2.0")
-
-    def render_error(self, status: int, code: str, message: str) -> None:
-        self.set_header("Content-Type", "application/json")
-        self.finish(oci_envelope(code, message))
-
-
-class ApiErrors(BaseHandler):
-    """Everything below ``/api/``: GitLab's way, ``{"message": "404 Not Found"}``."""
-
-    _is_about_group = False
-
-    def decode_argument(self, value: bytes, name: str | None = None) -> str:
-        """What is no UTF-8 is no name; Tornado would answer before anybody was asked who he is."""
-        return value.decode("utf-8", "replace")
-
-    def answer(self, status: int, reason: str, **fields: object) -> None:
-        """A status with its message, and whatever else is to be told."""
-        self.set_status(status)
-        self.set_header("Content-Type", "application/json")
-        self.finish(json.dumps({"message": f"{status} {reason}", **fields}))
-
-    def write_error(self, status_code: int, **kwargs: Any) -> None:
-        error = raised(kwargs)
-        self._is_about_group = isinstance(error, errors.GroupUnknown)
-        super().write_error(status_code, **kwargs)
-
-    def render_error(self, status: int, code: str, message: str) -> None:
-        what = "Group " if self._is_about_group else ""
-        details = {"error": message} if status == 400 else {}
-        self.answer(status, what + reason_of(status), **details)
-
-
-class UnknownHandler(BaseHandler):
-    """Every path that no route knows."""
-
-    def get(self, *_: str) -> NoReturn:
-        raise HTTPError(
-            404,
-            "there is nothing here: images are pulled as"
-            " <group>/dependency_proxy/containers/<image>",
-        )
-
-    head = get
-
-
-class UnknownApiHandler(ApiErrors, UnknownHandler):
-    """Every path below ``/api/`` that no route knows."""
-
-    kind = "api"

@@ -7,7 +7,7 @@ encoded slash never makes a new segment.
 
 from dataclasses import dataclass
 from functools import cached_property
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 from depproxy.errors import NameInvalid
 from depproxy.oci.digest import Digest, parse_reference
@@ -15,6 +15,11 @@ from depproxy.oci.names import GroupName, ImageName, Tag
 
 _MARK = "/dependency_proxy/containers/"
 _KINDS = ("manifests", "blobs", "referrers")
+
+
+def pull_prefix(external_url: str, group: str) -> str:
+    """What stands before an image: ``cache.example.org/acme/dependency_proxy/containers``."""
+    return f"{urlsplit(external_url).netloc}/{group}{_MARK}".removesuffix("/")
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from depproxy.cache.proxy import DependencyProxy
 from depproxy.cache.source import Source
 from depproxy.cache.status import CacheStatus
 from depproxy.cache.upstream_choice import is_own_host
-from depproxy.errors import NameUnknown, Unauthenticated
+from depproxy.errors import NothingHere, Unauthenticated
 from depproxy.handlers.answers import oci_envelope
 from depproxy.handlers.conditional import etag
 from depproxy.handlers.identity import bearer_challenge, presented
@@ -209,7 +209,4 @@ class UnknownResourceHandler(RegistryHandler):
     """Every path below ``/v2/`` that no route knows."""
 
     async def answer(self) -> None:
-        raise NameUnknown(
-            "there is nothing here: images are pulled as"
-            " <group>/dependency_proxy/containers/<image>"
-        )
+        raise NothingHere

@@ -13,13 +13,27 @@ from tornado.web import HTTPError
 from depproxy.access.gate import Gate, Scope
 from depproxy.access.visitor import Password
 from depproxy.errors import NameInvalid
-from depproxy.handlers.base import OciErrors
+from depproxy.handlers.answers import oci_envelope
+from depproxy.handlers.base import BaseHandler
 from depproxy.handlers.forms import FormHandler
 from depproxy.handlers.identity import presented_password
 from depproxy.handlers.paths import parse_repository_name
 
 _MAX_SCOPES = 50
 """Scopes of one token, which has to fit into a header; clients ask for two or three."""
+
+
+class OciErrors(BaseHandler):
+    """What registries' clients ask beside ``/v2/``: the version header, and errors in the OCI
+    envelope."""
+
+    def set_default_headers(self) -> None:
+        super().set_default_headers()
+        self.set_header("Docker-Distribution-Api-Version", "registry/2.0")
+
+    def render_error(self, status: int, code: str, message: str) -> None:
+        self.set_header("Content-Type", "application/json")
+        self.finish(oci_envelope(code, message))
 
 
 class TokenHandler(OciErrors, FormHandler):

@@ -16,6 +16,7 @@ WORDS: dict[type[errors.DepproxyError], str] = {
     errors.DigestInvalid: "a digest is malformed",
     errors.NameUnknown: "an upstream that the group does not have",
     errors.GroupUnknown: "no such group, or a private one",
+    errors.NothingHere: "the URL is not one of this server",
     errors.NoMirror: "a path of the mirror without `mirror.group`",
     errors.ManifestUnknown: "no such tag or digest",
     errors.BlobUnknown: "no such blob",

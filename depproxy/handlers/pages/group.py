@@ -7,6 +7,7 @@ from depproxy.cache.catalogue import ORDERS, policies
 from depproxy.config import GroupConfig
 from depproxy.handlers.pages import chart, places, policy, snippets
 from depproxy.handlers.pages.page import PageHandler
+from depproxy.handlers.paths import pull_prefix
 
 _PER_PAGE = 20
 _LAST_PAGE = 10**6
@@ -88,7 +89,7 @@ class GroupHandler(PageHandler):
             period=period,
             chart=chart,
             history=history,
-            prefix=snippets.prefix(url, found.name),
+            prefix=pull_prefix(url, found.name),
             full_name=snippets.full_name,
             first_command=snippets.first_command(url, found),
             snippets=snippets.snippets(url, found),

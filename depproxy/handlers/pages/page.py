@@ -9,10 +9,11 @@ from depproxy.access.visitor import Visitor
 from depproxy.config import GroupConfig
 from depproxy.errors import Unauthenticated
 from depproxy.handlers.answers import reason_of
-from depproxy.handlers.base import BaseHandler, UnknownHandler, raised
+from depproxy.handlers.base import BaseHandler, raised
 from depproxy.handlers.forms import FormHandler
 from depproxy.handlers.pages import places
 from depproxy.handlers.pages.site import Site
+from depproxy.handlers.unknown import UnknownHandler
 from depproxy.oci.names import GroupName
 
 SESSION = "depproxy_session"

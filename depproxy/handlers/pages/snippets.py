@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from depproxy.cache.upstream_choice import DOCKER_HUB
 from depproxy.config import GroupConfig
+from depproxy.handlers.paths import pull_prefix
 from depproxy.oci.digest import Digest
-
-_DOCKER_HUB = "docker.io"
 
 _WILDCARDS = frozenset("*?[")
 
@@ -25,11 +25,6 @@ class Snippet:
     text: str
 
 
-def prefix(external_url: str, group: str) -> str:
-    """What stands before an image: ``cache.example.org/acme/dependency_proxy/containers``."""
-    return f"{urlsplit(external_url).netloc}/{group}/dependency_proxy/containers"
-
-
 def full_name(before: str, image: str, reference: str) -> str:
     """A cached image as clients name it; ``before`` is the prefix."""
     mark = "@" if isinstance(reference, Digest) else ":"
@@ -43,19 +38,19 @@ def example(group: GroupConfig) -> str:
     if named:
         return f"{named[0].removeprefix('library/')}:latest"
     first = group.upstreams[0]
-    if first == _DOCKER_HUB:
+    if first == DOCKER_HUB:
         return "alpine:latest"
-    return f"{_DOCKER_HUB}/alpine:latest" if _DOCKER_HUB in group.upstreams else "IMAGE:TAG"
+    return f"{DOCKER_HUB}/alpine:latest" if DOCKER_HUB in group.upstreams else "IMAGE:TAG"
 
 
 def first_command(external_url: str, group: GroupConfig) -> str:
     """What to type to see an image appear."""
-    return f"docker pull {prefix(external_url, group.name)}/{example(group)}"
+    return f"docker pull {pull_prefix(external_url, group.name)}/{example(group)}"
 
 
 def snippets(external_url: str, group: GroupConfig) -> list[Snippet]:
     """For docker, Dockerfiles, GitLab CI and containerd."""
-    name = f"{prefix(external_url, group.name)}/{example(group)}"
+    name = f"{pull_prefix(external_url, group.name)}/{example(group)}"
     login = f"docker login {urlsplit(external_url).netloc}\n" if _is_private(group) else ""
     upstream = group.upstreams[0]
     return [
@@ -77,7 +72,7 @@ def _is_private(group: GroupConfig) -> bool:
 
 def _hosts_toml(external_url: str, group: str, upstream: str) -> str:
     """containerd asks this server first, and the registry itself where it has no answer."""
-    host = _HUBS_HOST if upstream == _DOCKER_HUB else upstream
+    host = _HUBS_HOST if upstream == DOCKER_HUB else upstream
     return (
         f'server = "https://{host}"\n\n'
         f'[host."{external_url}/v2/{group}/dependency_proxy/containers"]\n'
