@@ -45,6 +45,8 @@ class Holdings:
         self._inventory = Inventory()
         self._next: Counting | None = None
         self._inodes: dict[Key, int] = {}
+        self._leaving: set[Key] = set()
+        """What nothing led to when it was dropped, and nobody has taken yet."""
         self._exact = exact
         self._claimed = exact
         self._released = False
@@ -109,12 +111,14 @@ class Holdings:
             unused = [
                 key for key in self._inventory.drop(selection) if key in self._inventory.blobs
             ]
+            self._leaving.update(unused)
             return unused, self._sum(unused)
 
     def take(self, key: Key, is_protected: Callable[[Key], bool], move: Callable[[], bool]) -> bool:
         """Take a blob away by ``move``, unless something leads to it or it is protected: asked and
         done in one step, so that nobody comes between."""
         with self._lock:
+            self._leaving.discard(key)
             if self._inventory.graph.is_used(key) or is_protected(key) or not move():
                 return False
             self._remove(key)
@@ -131,11 +135,20 @@ class Holdings:
     # -- questions ---------------------------------------------------------------------------
 
     def totals(self) -> Totals:
-        """Everything that is here, counted without looking at the disk."""
+        """Everything that is here and stays, counted without looking at the disk."""
         with self._lock:
-            manifests, blobs = self._inventory.counts()
-            size = self._inventory.total - self.shared_size()
-            return Totals(manifests, blobs, size, self._exact)
+            held = self._inventory
+            manifests, blobs = held.counts()
+            size = held.total - self.shared_size()
+            leaving = self._sum(
+                [k for k in self._leaving if k in held.blobs and not held.graph.is_used(k)]
+            )
+            return Totals(
+                manifests - leaving.manifests,
+                blobs - leaving.blobs,
+                size - leaving.size,
+                self._exact,
+            )
 
     def amount(self, selection: Selection) -> Totals:
         """What `drop` would leave to nothing; changes nothing."""
@@ -252,6 +265,7 @@ class Holdings:
             inventory.remove_blob(key)
         if self._next:
             self._next.blob_went(key)
+        self._leaving.discard(key)
         inode = self._inodes.pop(key, None)
         if inode is not None:
             self._shared.release(inode, self)

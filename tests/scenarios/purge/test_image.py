@@ -1,7 +1,9 @@
 """Clearing one image: it goes, and so does what only it needs; the rest stays."""
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,11 +12,14 @@ from depproxy.oci.digest import Digest
 from depproxy.store.removal import Remover
 from tests.fakes.registry import FakeRegistry
 from tests.images import add_manifest, layer
-from tests.on_disk import check_pointers, held, pointers, wait_until_removed
+from tests.on_disk import check_counted, check_pointers, held, pointers, wait_until_removed
 from tests.pulling import is_asked_for, pull
 from tests.purging import ZEROS, check_told, clear, purge
 from tests.running import PREFIX, RunningServer, Start
 from tests.signing_in import basic, write_users
+from tests.waiting import PATIENCE
+
+USAGE = "/api/v4/groups/mygroup/dependency_proxy"
 
 
 def test_an_image_goes_with_all_that_only_it_needs(
@@ -328,3 +333,31 @@ def test_owners_may_and_readers_may_not(
         assert held(server) == before
     reply = server.ask(path, "DELETE", basic("owner", "o"))
     assert (reply.status, reply.json["manifests"]) == (202, 1)
+
+
+def test_what_is_about_to_go_is_no_longer_counted(
+    server: RunningServer,
+    registry: FakeRegistry,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The disk follows, and who asks right after the answer need not wait for it."""
+    add_manifest(registry, "library/one", layer(1), tag="latest")
+    add_manifest(registry, "library/two", layer(1), layer(2), tag="latest")
+    pull(server, "one")
+    usage = server.ask(USAGE).json
+    pull(server, "two")
+    finish, may_finish = Remover.finish, threading.Event()
+
+    def late_finish(self: Remover, *arguments: Any) -> int:
+        may_finish.wait(PATIENCE)
+        return finish(self, *arguments)
+
+    monkeypatch.setattr(Remover, "finish", late_finish)
+    assert purge(server, "two").status == 202
+    assert len(held(server)) > usage["manifests"] + usage["blobs"]
+    left = server.ask(USAGE).json
+    names = ("manifests", "blobs", "bytes", "exact")
+    assert [left.get(name) for name in names] == [usage.get(name) for name in names]
+    may_finish.set()
+    wait_until_removed(server)
+    check_counted(server)

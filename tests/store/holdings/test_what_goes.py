@@ -93,10 +93,11 @@ def test_what_something_leads_to_is_not_taken(full: Holdings) -> None:
 
 def test_what_is_protected_or_cannot_be_moved_is_not_taken(full: Holdings) -> None:
     full.drop(Selection(ALPINE, is_whole=True))
-    before = full.totals()
+    before, left = full.sizes(), full.totals()
     assert not full.take(KEYS["l0"], lambda key: key == KEYS["l0"], lambda: True)
     assert not full.take(KEYS["l0"], never, lambda: False)
-    assert full.totals() == before
+    assert full.sizes() == before
+    assert full.totals().size == left.size + before[KEYS["l0"]], "it stays, and so it counts"
     assert full.take(KEYS["l0"], never, lambda: True)
     assert full.size(KEYS["l0"]) == 0
 
