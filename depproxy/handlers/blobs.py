@@ -16,7 +16,8 @@ _PIECE = 64 * 1024
 """Bytes that are read and sent at once; what a slow client holds of our memory."""
 
 _TURN = 256 * 1024
-"""Bytes after which the next request gets its turn: a fast reader never makes the socket wait."""
+"""Bytes that are read and written here after which the next request gets its turn: a fast reader
+never makes the socket wait. What the kernel sends has turns of its own."""
 
 _OCTETS = "application/octet-stream"
 
@@ -133,7 +134,7 @@ class BlobHandler(ImageHandler):
                     return False  # the file has shrunk under our hands
                 await self.write(piece)
                 offset += len(piece)
-                turn += len(piece)
+                turn += len(piece) if isinstance(piece, bytes) else 0
                 if turn >= _TURN:
                     turn = 0
                     await asyncio.sleep(0)

@@ -13,7 +13,7 @@ class ManifestHandler(ImageHandler):
 
     def answer_at_once(self) -> bool:
         if ":" not in self.target.reference:
-            return False  # what a tag means is asked of the upstream
+            return False  # a tag, of which the upstream is asked, or nothing: see `answer`
         source = self.open_source()
         manifest = source and self.proxy.manifests.at_hand(source, self.target.digest)
         if not manifest:
