@@ -24,6 +24,12 @@ from depproxy.store.tree import Tree
 
 _log = logging.getLogger(__name__)
 
+_PAUSE = 0.01
+"""Seconds between two looks whether what is to go is still being written."""
+
+_LOOKS = 1000
+"""Looks after which it stays, as what nothing leads to."""
+
 
 class Purges:
     """Clears what it is asked to, now; nobody waits for files to be deleted."""
@@ -115,4 +121,7 @@ class Purges:
         def is_needed(key: Key) -> bool:
             return self._in_use.is_written(tree, digest_of(key))
 
+        for _ in range(_LOOKS):  # what has just come is written until everybody knows of it
+            if not any(map(is_needed, removal.unused)) or stop.wait(_PAUSE):
+                break
         tree.remover.finish(removal, is_needed, stop)

@@ -1,5 +1,6 @@
 """Clearing one image: it goes, and so does what only it needs; the rest stays."""
 
+import asyncio
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,9 +8,11 @@ from typing import Any
 
 import pytest
 
+from depproxy.cache.in_use import InUse
 from depproxy.demo.image import Image, make_image
 from depproxy.oci.digest import Digest
 from depproxy.store.removal import Remover
+from depproxy.store.tree import Tree
 from tests.fakes.registry import FakeRegistry
 from tests.images import add_manifest, layer
 from tests.on_disk import check_counted, check_pointers, held, pointers, wait_until_removed
@@ -17,7 +20,7 @@ from tests.pulling import is_asked_for, pull
 from tests.purging import ZEROS, check_told, clear, purge
 from tests.running import PREFIX, RunningServer, Start
 from tests.signing_in import basic, write_users
-from tests.waiting import PATIENCE
+from tests.waiting import CHANCE, PATIENCE
 
 USAGE = "/api/v4/groups/mygroup/dependency_proxy"
 
@@ -361,3 +364,18 @@ def test_what_is_about_to_go_is_no_longer_counted(
     may_finish.set()
     wait_until_removed(server)
     check_counted(server)
+
+
+def test_what_has_just_come_goes_too(
+    server: RunningServer, hello: Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A blob has its name for a moment before its fill has ended."""
+    end = InUse.end_write
+
+    def end_late(self: InUse, tree: Tree, digest: Digest) -> None:
+        asyncio.get_running_loop().call_later(CHANCE, end, self, tree, digest)
+
+    monkeypatch.setattr(InUse, "end_write", end_late)
+    pull(server, "hello")
+    assert clear(server, "hello").json["blobs"] == 3
+    assert not held(server)
