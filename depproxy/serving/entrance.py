@@ -4,6 +4,7 @@ client that a trusted proxy says it is."""
 import array
 import asyncio
 import fcntl
+import re
 import socket
 import termios
 import time
@@ -33,6 +34,9 @@ docker keeps idle connections for 90 s."""
 NEWCOMERS_PATIENCE = 1.0
 """Seconds that a server which stops gives to connections on which nothing was asked yet: the
 request is on its way, and its client would not try again as for a connection that has served."""
+
+_AFTER_AUTHORITY = re.compile(r"[/?#].*", re.DOTALL)
+"""Of a URL without its scheme: RFC 3986, 3.2."""
 
 _MAPPED = "::ffff:"
 """How a socket that takes IPv4 and IPv6 shows an IPv4 address."""
@@ -176,7 +180,9 @@ def _in_origin_form(target: str) -> str:
     scheme, mark, rest = target.partition("://")
     if not mark or scheme.lower() not in ("http", "https"):
         return target
-    return "/" + rest.partition("/")[2]
+    found = _AFTER_AUTHORITY.search(rest)
+    after = found[0] if found else ""
+    return after if after.startswith("/") else f"/{after}"
 
 
 def _peer(context: Any) -> Client:

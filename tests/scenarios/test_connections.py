@@ -134,6 +134,20 @@ def test_a_hit_says_that_the_connection_ends(server: RunningServer, hello: Image
             assert b"\r\nConnection: close\r\n" in answer.read()
 
 
+@pytest.mark.parametrize(
+    "target", ["http://x?y=/v2/", "http://x#/v2/", "ftp://x/v2/", "x/v2/", "http:/v2/", "*"]
+)
+def test_what_is_no_url_of_this_server_is_none_of_its_paths(
+    server: RunningServer, target: str
+) -> None:
+    with socket.create_connection(("127.0.0.1", server.port)) as connection:
+        connection.sendall(f"GET {target} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        reply = http.client.HTTPResponse(connection)
+        reply.begin()
+        assert b"Docker" not in reply.read()
+        assert reply.headers["Docker-Distribution-Api-Version"] is None
+
+
 @pytest.mark.parametrize("before", ["http://x", "HTTPS://cache.example.org:8080"])
 def test_a_whole_url_is_taken_as_well(server: RunningServer, hello: Image, before: str) -> None:
     """Of clients that take this server for their HTTP proxy."""
