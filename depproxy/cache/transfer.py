@@ -120,6 +120,8 @@ class Transfer:
             raise UpstreamUnreachable(self.upstream, "the transfer ended before the blob did")
 
     def _may_try_again(self, error: UpstreamError) -> bool:
+        if _asked_for(error) > LONGEST_WAIT:
+            return False
         if self.partial.written and isinstance(error, UpstreamFailed | UpstreamLimited):
             return True  # it sent the beginning: this will pass
         if isinstance(error, UpstreamFailed):
@@ -128,9 +130,8 @@ class Transfer:
 
 
 def _asked_for(error: UpstreamError) -> float:
-    """The seconds that the upstream wants to be left alone, if that is worth waiting for."""
-    seconds = (isinstance(error, UpstreamLimited) and error.retry_after) or 0
-    return seconds if seconds <= LONGEST_WAIT else 0.0
+    """The seconds that the upstream wants to be left alone."""
+    return float((isinstance(error, UpstreamLimited) and error.retry_after) or 0)
 
 
 class _OneTry:

@@ -56,9 +56,15 @@ def test_each_try_that_has_brought_something_is_followed_soon(tmp_path: Path) ->
 
 @pytest.mark.parametrize(
     ("retry_after", "pause"),
-    [(None, PAUSES[0]), (0, PAUSES[0]), (7, 7.0), (LONGEST_WAIT, LONGEST_WAIT), (31, PAUSES[0])],
+    [(None, PAUSES[0]), (0, PAUSES[0]), (7, 7.0), (LONGEST_WAIT, LONGEST_WAIT)],
 )
 def test_an_upstream_that_wants_to_be_left_alone_for_a_while_is(
     tmp_path: Path, retry_after: int | None, pause: float
 ) -> None:
     assert pauses(tmp_path, UpstreamLimited("u", "it limits", retry_after)) == [pause]
+
+
+def test_one_that_wants_more_than_its_clients_have_patience_for_is_given_up(tmp_path: Path) -> None:
+    """Until then, tries would be refused without asking it."""
+    with pytest.raises(UpstreamLimited):
+        pauses(tmp_path, UpstreamLimited("u", "it limits", 31))
