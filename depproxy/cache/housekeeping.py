@@ -85,6 +85,8 @@ class Housekeeping:
             gone, freed = (0, 0) if is_over else self._tidy(tree, limits, stop)
         except StoreError as exc:
             _log.warning("%s cannot be kept within its limits: %s", tree.group, exc)
+            if tree.holdings.doubt():  # some of it may have gone
+                tree.survey(stop)
         else:
             _log.info(
                 "%s: housekeeping took %.1f s; %d references went, %d bytes were freed",

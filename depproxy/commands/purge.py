@@ -2,6 +2,7 @@
 
 import threading
 from argparse import ArgumentParser, Namespace
+from contextlib import suppress
 
 from depproxy import readable
 from depproxy.cache.upstream_choice import UpstreamNames
@@ -74,6 +75,8 @@ def _purge_image(tree: Tree, repository: Repository, reference: Tag | Digest | N
     try:
         removal = tree.remover.begin([tree.selection(repository, reference)])
     except StoreError as exc:
+        with suppress(StoreError):
+            tree.remover.announce()  # some of it may have gone
         raise CommandFailed(str(exc)) from exc
     tree.remover.announce()
     tree.remover.finish(removal, lambda _: False, threading.Event())

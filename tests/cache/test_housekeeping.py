@@ -1,6 +1,8 @@
 """The regular pass, while others pull."""
 
 import asyncio
+import errno
+import itertools
 import os
 import threading
 import time
@@ -22,6 +24,7 @@ from depproxy.oci.names import GroupName, ImageName, Tag
 from depproxy.store.data_dir import open_data_dir
 from depproxy.store.repository import Repository
 from tests.store.trees import pull
+from tests.waiting import PATIENCE
 
 NOW = 1_000_000.0
 APP = Repository("docker.io", ImageName("library/app"))
@@ -56,6 +59,38 @@ def test_what_is_pulled_after_it_was_chosen_to_go_stays(
         housekeeping.tidy_tree(tree, Limits(expire_after=3600.0), stop)
     assert tree.pointers.read_tag(APP, FIRST) is None
     assert tree.pointers.read_tag(APP, SECOND) is not None
+    data.close()
+
+
+def test_after_a_disk_has_failed_in_the_middle_what_is_left_is_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = open_data_dir(tmp_path)
+    tree = data.tree(GroupName("acme"))
+    for when, tag in enumerate((FIRST, SECOND)):
+        image = make_image(tag, {"file": tag.encode()})
+        pull(tree, APP, tag, image)
+        tree.times.pull(APP, tag, image.index, when)
+    rename, moved = os.rename, itertools.count()
+
+    def fail_once(source: str, target: str, **folders: int) -> None:
+        if target.startswith("removed/") and next(moved) == 1:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        rename(source, target, **folders)
+
+    monkeypatch.setattr(os, "rename", fail_once)
+    stop = threading.Event()
+    with ThreadPoolExecutor() as pool:
+        room = Room(data, InUse(), pool, lambda: 0, stop)
+        housekeeping = Housekeeping(
+            HousekeepingConfig(), {}, data.tree, InUse(), room, Chores(pool), lambda: NOW
+        )
+        housekeeping.tidy_tree(tree, Limits(expire_after=3600.0), stop)
+    assert next(moved) >= 2
+    assert list((tmp_path / "groups" / "acme" / "-" / "removed").iterdir()) == []
+    told = tree.holdings.totals()
+    tree.count(stop)
+    assert told == tree.holdings.totals()
     data.close()
 
 
@@ -99,7 +134,7 @@ def test_what_fails_once_is_tried_again(
                 meter = Meter(data, time.time)
                 monkeypatch.setattr(meter, "flush", work)
                 Trees(data, chores, meter).start()
-            await again.wait()
+            await asyncio.wait_for(again.wait(), PATIENCE)
             await chores.end()
         data.close()
 

@@ -1,7 +1,9 @@
 """`depproxy purge`: what the API clears, on the files, beside a running server or without one."""
 
+import errno
 import os
 import random
+from itertools import count
 
 import pytest
 
@@ -13,6 +15,7 @@ from tests.fakes import behaviours
 from tests.fakes.behaviours import Gate
 from tests.fakes.registry import FakeRegistry
 from tests.images import amd64_of
+from tests.on_disk import check_pointers, wait_until_removed
 from tests.pulling import amid_a_fill
 from tests.running import PREFIX, RunningServer, Start
 from tests.waiting import wait_for
@@ -231,6 +234,29 @@ def test_an_image_that_two_groups_share_counts_whole_for_the_other_afterwards(
     command("purge", "mygroup", "hello")
     told = {group: counts_of(ask_usage(server, group)) for group in asked}
     assert told == {"mygroup": (0, 0, 0), "other": (2, 3, size_of(hello))}
+
+
+def test_a_disk_that_fails_in_the_middle_leaves_the_rest_to_the_server(
+    server: RunningServer,
+    hello: Image,
+    command: CommandLine,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pull(server, hello)
+    rename, moved = os.rename, count()
+
+    def fail_once(source: str, target: str, **folders: int) -> None:
+        if target.startswith("removed/") and next(moved) == 1:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        rename(source, target, **folders)
+
+    monkeypatch.setattr(os, "rename", fail_once)
+    done = command("purge", "mygroup", "hello:latest")
+    assert (done.code, next(moved) >= 2) == (1, True)
+    assert "the disk fails" in done.err
+    server.ask("/api/v4/groups/mygroup/dependency_proxy")
+    wait_until_removed(server)
+    check_pointers(server)
 
 
 def test_other_groups_are_left_alone(
