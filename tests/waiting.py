@@ -24,6 +24,9 @@ def wait_for(what: Callable[[], object]) -> None:
 
 def undisturbed(look: Callable[[], Seen]) -> Seen:
     """What is seen on a disk when nothing goes from it amid the look: a walk fails under that."""
-    while True:
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
         with suppress(FileNotFoundError):
             return look()
+        time.sleep(0.002)
+    return look()

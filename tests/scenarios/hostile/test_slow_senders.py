@@ -13,7 +13,7 @@ import pytest
 
 from depproxy.demo.image import Image
 from depproxy.oci.digest import Digest
-from tests.running import PREFIX, RunningServer
+from tests.running import PREFIX, RunningServer, Start
 from tests.scenarios.hostile.wire import MIB, Answer, Wire, get, judge
 from tests.waiting import wait_for
 
@@ -170,8 +170,9 @@ def test_who_was_refused_gets_no_second_answer_for_a_malformed_body(
 
 @REFUSED
 def test_who_sends_no_more_of_a_refused_body_holds_up_no_shutdown(
-    server: RunningServer, method: str, path: str
+    start: Start, method: str, path: str
 ) -> None:
+    server = start(shutdown="60s")
     with Wire(server.port) as wire:
         wire.send(f"{method} {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {MIB}\r\n\r\n".encode())
         assert wire.answer().status == 405
