@@ -1,10 +1,14 @@
 """What a server has on disk, and what leads to it."""
 
+import errno
 import json
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from itertools import count
 from pathlib import Path
+
+import pytest
 
 from depproxy.oci.contents import contents_of
 from depproxy.oci.digest import Digest
@@ -100,3 +104,16 @@ def check_counted(server: RunningServer) -> None:
         len(files) - len(documents),
         sum(files.values()),
     )
+
+
+def fail_amid_a_removal(monkeypatch: pytest.MonkeyPatch) -> "count[int]":
+    """The second move of what is on its way out fails, as a disk does; counts the moves."""
+    rename, moved = os.rename, count()
+
+    def fail_once(source: str, target: str, **folders: int) -> None:
+        if target.startswith("removed/") and next(moved) == 1:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        rename(source, target, **folders)
+
+    monkeypatch.setattr(os, "rename", fail_once)
+    return moved

@@ -1,8 +1,6 @@
 """The regular pass, while others pull."""
 
 import asyncio
-import errno
-import itertools
 import os
 import threading
 import time
@@ -19,10 +17,12 @@ from depproxy.cache.meter import Meter
 from depproxy.cache.room import Room
 from depproxy.cache.trees import Trees
 from depproxy.config import HousekeepingConfig
-from depproxy.demo.image import make_image
+from depproxy.demo.image import Image, make_image
 from depproxy.oci.names import GroupName, ImageName, Tag
-from depproxy.store.data_dir import open_data_dir
+from depproxy.store.data_dir import DataDir, open_data_dir
 from depproxy.store.repository import Repository
+from depproxy.store.tree import Tree
+from tests.on_disk import fail_amid_a_removal
 from tests.store.trees import pull
 from tests.waiting import PATIENCE
 
@@ -31,15 +31,32 @@ APP = Repository("docker.io", ImageName("library/app"))
 FIRST, SECOND = Tag("first"), Tag("second")
 
 
+def pull_both(tree: Tree) -> dict[Tag, Image]:
+    """Long ago, one after the other."""
+    images = {tag: make_image(tag, {"file": tag.encode()}) for tag in (FIRST, SECOND)}
+    for when, (tag, image) in enumerate(images.items()):
+        pull(tree, APP, tag, image)
+        tree.times.pull(APP, tag, image.index, when)
+    return images
+
+
+def tidy(data: DataDir, tree: Tree) -> None:
+    """One pass, in which everything has expired."""
+    stop = threading.Event()
+    with ThreadPoolExecutor() as pool:
+        room = Room(data, InUse(), pool, lambda: 0, stop)
+        housekeeping = Housekeeping(
+            HousekeepingConfig(), {}, data.tree, InUse(), room, Chores(pool), lambda: NOW
+        )
+        housekeeping.tidy_tree(tree, Limits(expire_after=3600.0), stop)
+
+
 def test_what_is_pulled_after_it_was_chosen_to_go_stays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = open_data_dir(tmp_path)
     tree = data.tree(GroupName("acme"))
-    images = {tag: make_image(tag, {"file": tag.encode()}) for tag in (FIRST, SECOND)}
-    for when, (tag, image) in enumerate(images.items()):
-        pull(tree, APP, tag, image)
-        tree.times.pull(APP, tag, image.index, when)
+    images = pull_both(tree)
     rename = os.rename
 
     def pull_second_first(
@@ -50,13 +67,7 @@ def test_what_is_pulled_after_it_was_chosen_to_go_stays(
         rename(source, target, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd)
 
     monkeypatch.setattr(os, "rename", pull_second_first)
-    stop = threading.Event()
-    with ThreadPoolExecutor() as pool:
-        room = Room(data, InUse(), pool, lambda: 0, stop)
-        housekeeping = Housekeeping(
-            HousekeepingConfig(), {}, data.tree, InUse(), room, Chores(pool), lambda: NOW
-        )
-        housekeeping.tidy_tree(tree, Limits(expire_after=3600.0), stop)
+    tidy(data, tree)
     assert tree.pointers.read_tag(APP, FIRST) is None
     assert tree.pointers.read_tag(APP, SECOND) is not None
     data.close()
@@ -67,29 +78,13 @@ def test_after_a_disk_has_failed_in_the_middle_what_is_left_is_known(
 ) -> None:
     data = open_data_dir(tmp_path)
     tree = data.tree(GroupName("acme"))
-    for when, tag in enumerate((FIRST, SECOND)):
-        image = make_image(tag, {"file": tag.encode()})
-        pull(tree, APP, tag, image)
-        tree.times.pull(APP, tag, image.index, when)
-    rename, moved = os.rename, itertools.count()
-
-    def fail_once(source: str, target: str, **folders: int) -> None:
-        if target.startswith("removed/") and next(moved) == 1:
-            raise OSError(errno.EIO, os.strerror(errno.EIO))
-        rename(source, target, **folders)
-
-    monkeypatch.setattr(os, "rename", fail_once)
-    stop = threading.Event()
-    with ThreadPoolExecutor() as pool:
-        room = Room(data, InUse(), pool, lambda: 0, stop)
-        housekeeping = Housekeeping(
-            HousekeepingConfig(), {}, data.tree, InUse(), room, Chores(pool), lambda: NOW
-        )
-        housekeeping.tidy_tree(tree, Limits(expire_after=3600.0), stop)
+    pull_both(tree)
+    moved = fail_amid_a_removal(monkeypatch)
+    tidy(data, tree)
     assert next(moved) >= 2
     assert list((tmp_path / "groups" / "acme" / "-" / "removed").iterdir()) == []
     told = tree.holdings.totals()
-    tree.count(stop)
+    tree.count(threading.Event())
     assert told == tree.holdings.totals()
     data.close()
 

@@ -1,9 +1,7 @@
 """`depproxy purge`: what the API clears, on the files, beside a running server or without one."""
 
-import errno
 import os
 import random
-from itertools import count
 
 import pytest
 
@@ -15,7 +13,7 @@ from tests.fakes import behaviours
 from tests.fakes.behaviours import Gate
 from tests.fakes.registry import FakeRegistry
 from tests.images import amd64_of
-from tests.on_disk import check_pointers, wait_until_removed
+from tests.on_disk import check_pointers, fail_amid_a_removal, wait_until_removed
 from tests.pulling import amid_a_fill
 from tests.running import PREFIX, RunningServer, Start
 from tests.waiting import wait_for
@@ -243,14 +241,7 @@ def test_a_disk_that_fails_in_the_middle_leaves_the_rest_to_the_server(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     pull(server, hello)
-    rename, moved = os.rename, count()
-
-    def fail_once(source: str, target: str, **folders: int) -> None:
-        if target.startswith("removed/") and next(moved) == 1:
-            raise OSError(errno.EIO, os.strerror(errno.EIO))
-        rename(source, target, **folders)
-
-    monkeypatch.setattr(os, "rename", fail_once)
+    moved = fail_amid_a_removal(monkeypatch)
     done = command("purge", "mygroup", "hello:latest")
     assert (done.code, next(moved) >= 2) == (1, True)
     assert "the disk fails" in done.err

@@ -1,16 +1,19 @@
 """Clearing one tag or digest: it goes with what only it leads to; the rest stays."""
 
-import errno
-import os
-from itertools import count
-
 import pytest
 
 from depproxy.demo.image import Image
 from tests.fakes import behaviours
 from tests.fakes.registry import FakeRegistry
 from tests.images import add_index, add_manifest, amd64_of, layer
-from tests.on_disk import check_counted, check_pointers, held, pointers, wait_until_removed
+from tests.on_disk import (
+    check_counted,
+    check_pointers,
+    fail_amid_a_removal,
+    held,
+    pointers,
+    wait_until_removed,
+)
 from tests.pulling import is_asked_for, pull, pull_as_docker
 from tests.purging import ZEROS, check_told, clear, purge
 from tests.running import RunningServer, Start
@@ -178,14 +181,7 @@ def test_a_disk_that_fails_in_the_middle_leaves_nothing_behind(
     """What is gone by then is gone, and what only it has needed follows without a restart."""
     add_manifest(registry, "library/app", layer(1), tag="v1")
     pull(server, "app", "v1")
-    rename, moved = os.rename, count()
-
-    def fail_once(source: str, target: str, **folders: int) -> None:
-        if target.startswith("removed/") and next(moved) == 1:
-            raise OSError(errno.EIO, os.strerror(errno.EIO))
-        rename(source, target, **folders)
-
-    monkeypatch.setattr(os, "rename", fail_once)
+    moved = fail_amid_a_removal(monkeypatch)
     assert purge(server, "app", "v1").status == 503
     assert next(moved) >= 2
     wait_until_removed(server)
