@@ -2,7 +2,7 @@
 walk in the background. Safe to use from any thread."""
 
 import threading
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
@@ -103,14 +103,21 @@ class Holdings:
             if self._next:
                 self._next.pointer_came(reference)
 
-    def drop(self, selection: Selection) -> tuple[list[Key], Totals]:
-        """Pointers have gone; returns what nothing leads to any more, and what that amounts to."""
+    def unused_without(self, selection: Selection) -> list[Key]:
+        """What nothing would lead to without these pointers; changes nothing."""
+        return self.ask(lambda inventory: inventory.unused_without(selection))
+
+    def drop(self, selection: Selection, alone: Iterable[Key] = ()) -> tuple[list[Key], Totals]:
+        """Pointers have gone; returns what nothing leads to any more, and what that amounts to.
+
+        ``alone`` is what `unused_without` told before they went: a walk that came after them, and
+        has ended since, knows nothing of them."""
         with self._lock:
             if self._next:
                 self._next.drop(selection)
-            unused = [
-                key for key in self._inventory.drop(selection) if key in self._inventory.blobs
-            ]
+            held = self._inventory
+            keys = dict.fromkeys((*held.drop(selection), *alone))
+            unused = [key for key in keys if key in held.blobs and not held.graph.is_used(key)]
             self._leaving.update(unused)
             return unused, self._sum(unused)
 
@@ -153,7 +160,7 @@ class Holdings:
     def amount(self, selection: Selection) -> Totals:
         """What `drop` would leave to nothing; changes nothing."""
         with self._lock:
-            unused = self._inventory.unused_without(selection)
+            unused = self.unused_without(selection)
             return self._sum([key for key in unused if key in self._inventory.blobs])
 
     def shared_size(self) -> int:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from depproxy.errors import StoreError
 from depproxy.oci.contents import contents_of
 from depproxy.oci.digest import Digest
 from depproxy.oci.manifest import MAX_MANIFEST
@@ -76,10 +77,10 @@ class Remover:
         Raises `StoreError`: what has been moved by then is left to `finish_interrupted`, and the
         picture has to be made anew."""
         folder = f"{REMOVED}/{secrets.token_hex(8)}"
-        with translated("the cache is cleared"):
-            make_directories(folder, self._tree.fd)
-        self._running.add(folder)
+        self._running.add(folder)  # before there is one: a count may look for them at any moment
         try:
+            with translated("the cache is cleared"):
+                make_directories(folder, self._tree.fd)
             unused, totals = self._take_pointers(selections, folder, sync)
         except BaseException:
             self._running.discard(folder)
@@ -96,9 +97,10 @@ class Remover:
         for number, selection in enumerate(selections):
             moved: list[str] = []
             with self._pointers.locked(selection.repository) as is_there:
+                alone = self._holdings.unused_without(selection)
                 if is_there:
                     moved = self._move_pointers(selection, f"{folder}/{number}")
-                freed, amount = self._holdings.drop(selection)
+                freed, amount = self._holdings.drop(selection, alone)
             for path in moved if sync else ():
                 settle(path, self._tree.fd)
             unused += freed
@@ -234,24 +236,22 @@ class Remover:
         """What is not there needs no renaming. Raises `StoreError`."""
         fd = self._tree.fd
         with translated("the cache is cleared"):
-            for _ in range(3):
+            for is_last in (False, False, True):
                 try:
                     os.rename(path, target, src_dir_fd=fd, dst_dir_fd=fd)
                     return
                 except FileNotFoundError:
                     if not exists(path, fd):
                         return
+                    if is_last:
+                        raise
                     # Another process has tidied up what looked to it like a crash's.
                     make_directories(os.path.dirname(target), fd)
 
     def _move(self, key: Key, folder: str) -> bool:
-        fd = self._tree.fd
+        """Whether the blob is at its place no more, by whomever."""
         try:
-            os.rename(
-                blob_path(digest_of(key)), f"{folder}/{key.hex()}", src_dir_fd=fd, dst_dir_fd=fd
-            )
-        except FileNotFoundError:
-            return True  # another process was quicker
-        except OSError:
+            self._rename(blob_path(digest_of(key)), f"{folder}/{key.hex()}")
+        except StoreError:
             return False
         return True

@@ -20,6 +20,7 @@ from tests.store.removal.four_images import (
     blobs,
     counted,
     everything,
+    left_over,
     nobody,
     reachable,
     remove,
@@ -141,3 +142,16 @@ def test_an_image_is_removed_though_another_process_tidies_up_meanwhile(
     tree.remover.finish(tree.remover.begin(selections()), nobody, GO_ON)
     assert tree.pointers.read_tag(APP, ONE) is None
     assert blobs(tmp_path) == reachable(tmp_path)
+
+
+def test_blobs_go_though_another_process_has_taken_the_folder_that_collects_them(
+    tree: Tree, other: Tree, tmp_path: Path
+) -> None:
+    """It does not know yet that nothing leads to them, and finds the pointers all the same."""
+    removal = tree.remover.begin([tree.selection(APP, ONE)])
+    other.remover.finish_interrupted(GO_ON)
+    assert left_over(tmp_path) == []
+    freed = tree.remover.finish(removal, nobody, GO_ON)
+    assert blobs(tmp_path) == everything(SECOND, THIRD, LOOSE)
+    assert freed == removal.totals.size
+    assert left_over(tmp_path) == []

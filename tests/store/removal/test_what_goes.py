@@ -13,6 +13,7 @@ import pytest
 from depproxy.errors import StorePurged
 from depproxy.oci.digest import Digest
 from depproxy.oci.names import Tag
+from depproxy.store.files import make_directories
 from depproxy.store.holdings import Totals
 from depproxy.store.inventory import Selection, digest_of, key_of
 from depproxy.store.tree import Tree
@@ -153,6 +154,39 @@ def test_what_is_pulled_again_as_soon_as_its_pointers_are_gone_stays(
     assert pointer.exists()
     assert blobs(tmp_path) == reachable(tmp_path)
     assert tree.holdings.totals() == counted(tmp_path).holdings.totals()
+
+
+@pytest.mark.parametrize("reference", [None, LOOSE.index])
+def test_what_nothing_leads_to_goes_though_a_count_has_missed_it_meanwhile(
+    tree: Tree, tmp_path: Path, reference: Digest | None
+) -> None:
+    """The count comes when the pointers are gone, and ends before anything else happens."""
+    pointer = tmp_path / APP.path(LOOSE.index, ".json")
+    selection = tree.selection(APP, reference)
+    before = tree.holdings.totals()
+    with meanwhile(lambda: not pointer.exists(), lambda: tree.count(GO_ON)):
+        removal = tree.remover.begin([selection])
+    freed = tree.remover.finish(removal, nobody, GO_ON)
+    assert blobs(tmp_path) == reachable(tmp_path)
+    assert removal.totals.size == freed == before.size - tree.holdings.totals().size
+
+
+def test_a_count_leaves_alone_what_is_about_to_be_removed(
+    tree: Tree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There is a folder for it, and nothing in it yet."""
+
+    def make_and_survey(path: str, fd: int, **more: bool) -> None:
+        make_directories(path, fd, **more)
+        tree.survey(GO_ON)
+        assert len(left_over(tmp_path)) == 1
+
+    with monkeypatch.context() as patch:
+        patch.setattr("depproxy.store.removal.make_directories", make_and_survey)
+        removal = tree.remover.begin([tree.selection(APP, ONE)])
+    tree.remover.finish(removal, nobody, GO_ON)
+    assert blobs(tmp_path) == everything(SECOND, THIRD, LOOSE)
+    assert left_over(tmp_path) == []
 
 
 def test_a_pointer_that_is_removed_as_soon_as_it_is_written_is_gone(
