@@ -226,7 +226,7 @@ class Blobs:
             loop = asyncio.get_running_loop()
             blob = await loop.run_in_executor(self._hashing, blobs.recheck, digest)
             if blob is None:
-                source.tree.holdings.remove_blob(digest)
+                source.tree.look_again(digest)
             return blob
 
     def _start(self, source: Source, digest: Digest) -> _Running:
@@ -254,8 +254,9 @@ class Blobs:
         try:
             self._room.seek_soon()
             await fill.run()
-            if fill.state is not State.STORED:
-                source.tree.holdings.remove_blob(digest)
+            # Stored: a count that began before it had its name may have missed it. Not stored: it
+            # may have come by another way.
+            source.tree.look_again(digest)
         finally:
             self._events.filled(source.group.name, fill.state.value, fill.error)
             del self._running[source.tree, digest]

@@ -26,6 +26,7 @@ from depproxy.oci.manifest import (
     media_type_of,
 )
 from depproxy.store.blobs import SealBroken
+from depproxy.store.tree import Tree
 from depproxy.upstream.registry import ManifestDocument, ManifestHead
 
 _log = logging.getLogger(__name__)
@@ -140,7 +141,7 @@ class Documents:
         loop = asyncio.get_running_loop()
         blob = await loop.run_in_executor(self._hashing, blobs.recheck, digest)
         if blob is None:
-            source.tree.holdings.remove_blob(digest)
+            source.tree.look_again(digest)
             return None
         with blob, suppress(StoreError):
             body = blob.read(0, blob.size) if blob.size <= MAX_MANIFEST else b""
@@ -170,13 +171,12 @@ class Documents:
             return None
 
     def _write(self, source: Source, descriptor: Descriptor, body: bytes) -> None:
-        """Body first, then what points to it."""
+        """Body first, then what points to it. From then on nobody takes the body away; before, a
+        removal may have done so, and a count have passed over what it leads to."""
         tree, repository, digest = source.tree, source.repository, descriptor.digest
-        if not tree.blobs.is_there(digest):
-            tree.store(digest, body)
-            tree.holdings.add_blob(digest, descriptor.size)
-        tree.holdings.learn(digest, body)
+        _keep(tree, digest, body)
         tree.pointers.write_digest(repository, descriptor)
+        _keep(tree, digest, body)
         for tag in tree.pointers.tags_announcing(repository, digest):
             tree.pointers.update_tag(repository, tag, lambda old: tags.arrived(old, digest))
 
@@ -203,6 +203,13 @@ class Documents:
 
     async def _on_thread(self, work: Callable[..., T], *arguments: object) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._notes, work, *arguments)
+
+
+def _keep(tree: Tree, digest: Digest, body: bytes) -> None:
+    if not tree.blobs.is_there(digest):
+        tree.store(digest, body)
+        tree.holdings.add_blob(digest, len(body))
+    tree.holdings.learn(digest, body)
 
 
 class _FetchFailed(Exception):

@@ -90,6 +90,13 @@ class Blobs:
         """Whether a blob has its name."""
         return exists(blob_path(digest), self._tree.fd)
 
+    def find(self, digest: Digest) -> os.stat_result | None:
+        """The file that has a blob's name, right or wrong."""
+        try:
+            return os.stat(blob_path(digest), dir_fd=self._tree.fd, follow_symlinks=False)
+        except OSError:
+            return None
+
     def note_use(self, digest: Digest, when: float) -> None:
         """A blob was pulled, at so many seconds since the epoch."""
         self._uses[digest] = when

@@ -1,6 +1,7 @@
 """The picture of one tree in memory: kept up to date by whoever changes files, and made exact by a
 walk in the background. Safe to use from any thread."""
 
+import os
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
@@ -74,6 +75,22 @@ class Holdings:
             if self._next:
                 self._next.inodes[key] = inode
             self._shared.hold(inode, self)
+
+    def look_again(self, digest: Digest, look: Callable[[], os.stat_result | None]) -> None:
+        """Whether a blob is there, and as which file, is as ``look`` says: asked and noted in one
+        step, so that nobody comes between."""
+        key = key_of(digest)
+        with self._lock:
+            status = look()
+            if status is None:
+                self._remove(key)
+                return
+            self.add_blob(digest, status.st_size)
+            if self._inodes.get(key, status.st_ino) != status.st_ino:
+                # A file of its own has taken the name of one that was shared.
+                self._shared.release(self._inodes.pop(key), self)
+            if self._next and self._next.inodes.get(key) != status.st_ino:
+                self._next.inodes.pop(key, None)
 
     def remove_blob(self, digest: Digest) -> None:
         """A blob has lost its name."""

@@ -124,6 +124,10 @@ class Tree:
         self.blobs.remove(digest)
         self.holdings.remove_blob(digest)
 
+    def look_again(self, digest: Digest) -> None:
+        """Let the picture know whether a blob is there."""
+        self.holdings.look_again(digest, lambda: self.blobs.find(digest))
+
     def link(self, digest: Digest, other: "Tree") -> bool:
         """Let the blob of another tree be this one's as well, by a hard link; False where that
         cannot be. Raises `StoreError`."""
