@@ -4,10 +4,12 @@ import os
 import threading
 from argparse import ArgumentParser, Namespace
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import suppress
 
 from depproxy import readable
 from depproxy.commands.command import EXIT_FOUND, Progress, add_json, open_data, tell
 from depproxy.config import Config
+from depproxy.errors import StorePurged
 from depproxy.oci.digest import Digest
 from depproxy.store.survey import BlobFile
 from depproxy.store.tree import Tree
@@ -29,7 +31,8 @@ def run(config: Config, options: Namespace) -> int:
     ]
     for tree in trees:
         if any(path.startswith(f"{tree.group}/-/") for path in wrong):
-            tree.remover.announce()
+            with suppress(StorePurged):  # cleared meanwhile: nobody counts it any more
+                tree.remover.announce()
     document = {"files": len(files), "bytes": size, "removed": wrong}
     told = [f"removed: {path}" for path in wrong]
     told.append(f"{len(files)} blobs, {readable.size(size)}: {len(wrong) or 'nothing'} wrong")
@@ -59,7 +62,10 @@ def _check(same: list[tuple[Tree, BlobFile]], stop: threading.Event) -> tuple[li
     """One file, by all of its names; returns those that were removed, and the bytes looked at."""
     removed = []
     for tree, file in same:
-        if tree.blobs.verify(file.digest, stop) is not False:
+        is_right = tree.blobs.verify(file.digest, stop)
+        if is_right:
             break  # the same bytes are right by every name
+        if is_right is None:
+            continue  # this name has gone meanwhile
         removed.append(f"{tree.group}/-/{file.path}")
     return removed, sum(file.size for _, file in same)

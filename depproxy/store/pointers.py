@@ -8,7 +8,7 @@ folder, so that other processes may work on the same tree.
 import fcntl
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from depproxy.errors import DigestInvalid
 from depproxy.oci.digest import Digest
@@ -150,7 +150,7 @@ class Pointers:
                 continue
             for name in names:
                 if name.endswith(".json") and not _is_readable(folder, name, folder_fd):
-                    with self._locked(folder):
+                    with suppress(FileNotFoundError), self._locked(folder):  # else it was cleared
                         if not _is_readable(folder, name, folder_fd):
                             unlink_quietly(name, folder_fd)
                             yield f"{folder}/{name}"

@@ -27,10 +27,6 @@ _SERVER = " INFO depproxy.access: "
 """What is in each line that the server of a test logs, in the same process, whenever it comes to
 it: no word of the command's."""
 
-_SERVER = " INFO depproxy.access: "
-"""What is in each line that the server of a test logs, in the same process, whenever it comes to
-it: no word of the command's."""
-
 
 @dataclass(frozen=True)
 class Done:

@@ -6,11 +6,15 @@ import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from depproxy.commands import verify
 from depproxy.demo.image import Image
 from depproxy.oci.digest import Digest
+from depproxy.store.pointers import Pointers
+from depproxy.store.removal import Remover
 from tests.commands.command_line import CommandLine, ask_usage, counts_of, pull, size_of
 from tests.fakes.registry import FakeRegistry
 from tests.images import amd64_of
@@ -188,6 +192,66 @@ def test_a_file_with_two_names_loses_both(
     for group in ("mygroup", "other"):
         pull(server, hello, group=group)
     assert len(registry.asked("GET")) == 1
+
+
+def clear(server: RunningServer) -> None:
+    """To the end, so that the group's folder is no more."""
+    assert server.purge().status == 202
+    wait_for(lambda: not any((server.data / "trash").iterdir()))
+
+
+def test_a_file_with_two_names_loses_the_one_that_is_left(
+    server: RunningServer,
+    hello: Image,
+    command: CommandLine,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pull(server, hello)
+    pull(server, hello, group="other")
+    name = blob_name(layer_of(hello))
+    flip(server.tree / name)
+    look = verify._wrong_blobs
+
+    def look_late(*arguments: Any) -> list[str]:
+        clear(server)
+        return look(*arguments)
+
+    monkeypatch.setattr(verify, "_wrong_blobs", look_late)
+    done = command("verify", "--json")
+    assert (done.code, done.json["removed"]) == (3, [f"other/-/{name}"])
+
+
+def test_what_it_has_found_is_told_though_the_group_is_cleared_at_the_last_moment(
+    server: RunningServer, hello: Image, command: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pull(server, hello)
+    name = blob_name(layer_of(hello))
+    flip(server.tree / name)
+    announce = Remover.announce
+
+    def announce_late(self: Remover) -> None:
+        clear(server)
+        announce(self)
+
+    monkeypatch.setattr(Remover, "announce", announce_late)
+    done = command("verify", "--json")
+    assert (done.code, done.json["removed"]) == (3, [f"mygroup/-/{name}"])
+
+
+def test_a_pointer_that_goes_with_its_group_needs_no_removing(
+    server: RunningServer, hello: Image, command: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pull(server, hello)
+    (server.tree / TAG).write_bytes(b"wrong")
+    lock = Pointers._lock
+
+    def lock_late(self: Pointers, folder: str) -> int:
+        clear(server)
+        return lock(self, folder)
+
+    monkeypatch.setattr(Pointers, "_lock", lock_late)
+    done = command("verify", "--json")
+    assert (done.code, done.json["removed"]) == (0, [])
 
 
 def test_a_right_file_with_two_names_keeps_both(
