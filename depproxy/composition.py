@@ -123,7 +123,7 @@ class Lasting:
         )
         self.listings = Listings(staleness, threads.notes, time.time)
         self.purges = Purges(
-            data, self.trees.get, self.in_use, self.missing, threads.notes, self.chores
+            data, self.trees.recounted, self.in_use, self.missing, threads.notes, self.chores
         )
         self.blobs = Blobs(
             threads.disk,

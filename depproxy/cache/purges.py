@@ -10,7 +10,7 @@ from concurrent.futures import Executor
 from depproxy.cache.chores import Chores
 from depproxy.cache.in_use import InUse
 from depproxy.cache.missing import Missing
-from depproxy.errors import StoreError
+from depproxy.errors import StoreError, StorePurged
 from depproxy.oci.digest import Digest
 from depproxy.oci.names import GroupName, Tag
 from depproxy.store.data_dir import DataDir
@@ -78,7 +78,9 @@ class Purges:
             removal = await loop.run_in_executor(
                 self._notes, self._take_pointers, tree, repository, reference
             )
-        except StoreError:
+        except StoreError as exc:
+            if isinstance(exc, StorePurged) and self._tree(group) is not tree:
+                return NOTHING  # the whole group was cleared meanwhile
             if tree.holdings.doubt():  # some of it may have gone
                 self._chores.begin(tree.survey)
             raise

@@ -39,7 +39,9 @@ class Trees:
         """As `get`; one that another process has changed is counted anew in the background."""
         for known in self.data.trees():  # what they share with this one counts, too
             tree = self.get(known.group)
-            if tree.remover.has_foreign_changes() and tree.holdings.doubt():
+            # Where it is not exact, somebody counts: should he see too little, the next one doubts.
+            is_exact = tree.holdings.is_exact
+            if is_exact and tree.remover.has_foreign_changes() and tree.holdings.doubt():
                 self._chores.begin(tree.survey)
         return self.get(group)
 

@@ -79,6 +79,8 @@ def _purge_image(tree: Tree, repository: Repository, reference: Tag | Digest | N
             tree.remover.announce()  # some of it may have gone
         raise CommandFailed(str(exc)) from exc
     tree.remover.announce()
+    tree.count(threading.Event())  # the server may have kept more since the first time
+    tree.remover.look_again(removal)
     tree.remover.finish(removal, lambda _: False, threading.Event())
     tree.remover.announce()
     return removal.totals

@@ -250,6 +250,8 @@ class Holdings:
 
     def claim(self) -> bool:
         """Whether the caller is to count: True for the first one, if there is need to."""
+        if self._claimed:
+            return False  # nearly always, and without waiting for somebody's disk
         with self._lock:
             claimed, self._claimed = self._claimed, True
             return not claimed

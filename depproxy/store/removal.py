@@ -124,6 +124,12 @@ class Remover:
             self._running.discard(removal.folder)
         return freed
 
+    def look_again(self, removal: Removal) -> None:
+        """Add what nothing leads to by a picture that was made since: pointers may have gone along
+        that the one before knew nothing of. Blocks."""
+        more = self._reach(self._named(removal.folder))
+        removal.unused = list(dict.fromkeys((*removal.unused, *more)))
+
     def leave(self, removal: Removal) -> None:
         """Let `finish_interrupted` finish it, when it is known what others lead to."""
         self._running.discard(removal.folder)

@@ -2,19 +2,22 @@
 
 import os
 import random
+from typing import Any
 
 import pytest
 
 from depproxy.demo.image import Image
 from depproxy.oci.digest import Digest
 from depproxy.store.files import DIRECTORY, create_locked
+from depproxy.store.removal import Removal, Remover
 from tests.commands.command_line import CommandLine, ask_list, ask_usage, counts_of, pull, size_of
 from tests.fakes import behaviours
 from tests.fakes.behaviours import Gate
 from tests.fakes.registry import FakeRegistry
-from tests.images import amd64_of
+from tests.images import add_manifest, amd64_of, layer
 from tests.on_disk import check_pointers, fail_amid_a_removal, wait_until_removed
 from tests.pulling import amid_a_fill
+from tests.pulling import pull as pull_all
 from tests.running import PREFIX, RunningServer, Start
 from tests.waiting import wait_for
 
@@ -123,6 +126,45 @@ def test_an_image_that_shares_a_layer_keeps_it(
     pull(server, hello)
     pull(server, twin, "twin")
     assert counts_of(command("purge", "mygroup", "hello", "--json").json)[:2] == (2, 2)
+    registry.go_down()
+    pull(server, twin, "twin")
+
+
+def test_what_it_has_cleared_holds_nothing_back_when_the_server_clears_the_rest(
+    server: RunningServer, hello: Image, twin: Image, command: CommandLine
+) -> None:
+    """Nobody has asked the server for its usage in between."""
+    pull(server, hello)
+    pull(server, twin, "twin")
+    assert command("purge", "mygroup", "hello").code == 0
+    server.purge(query="?image=twin")
+    wait_for(lambda: not blobs_left(server))
+
+
+@pytest.mark.parametrize("what", ["hello", "hello:latest"])
+def test_what_a_server_pulls_after_the_walk_is_kept_or_goes_whole(
+    server: RunningServer,
+    registry: FakeRegistry,
+    hello: Image,
+    twin: Image,
+    command: CommandLine,
+    monkeypatch: pytest.MonkeyPatch,
+    what: str,
+) -> None:
+    """Another image that shares a layer, and another tag of the same."""
+    add_manifest(registry, "library/hello", layer(1), tag="new")
+    pull(server, hello)
+    begin = Remover.begin
+
+    def begin_late(self: Remover, *arguments: Any) -> Removal:
+        monkeypatch.undo()
+        pull(server, twin, "twin")
+        pull_all(server, "hello", "new")
+        return begin(self, *arguments)
+
+    monkeypatch.setattr(Remover, "begin", begin_late)
+    assert command("purge", "mygroup", what).code == 0
+    check_pointers(server)
     registry.go_down()
     pull(server, twin, "twin")
 

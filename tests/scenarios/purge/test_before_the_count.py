@@ -11,6 +11,7 @@ from depproxy.demo.image import Image
 from depproxy.oci.digest import Digest
 from depproxy.store.files import Directory
 from depproxy.store.inventory import Reference
+from depproxy.store.pointers import Pointers
 from depproxy.store.removal import Removal, Remover
 from depproxy.store.survey import walk_references
 from depproxy.store.tree import Tree
@@ -190,3 +191,28 @@ def test_two_counts_at_once_take_nothing_that_others_need(
     assert set(held(again)) >= two
     wait_until_removed(again)
     assert set(held(again)) == two
+
+
+def test_a_manifest_that_is_being_noted_when_the_count_ends_is_there(
+    server: RunningServer,
+    hello: Image,
+    start: Start,
+    walk: threading.Event,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It was found on disk, since what was cleared waits for the count."""
+    pull(server, "hello")
+    server.stop()
+    again = start()
+    assert purge(again, "hello").json["exact"] is False
+    point = Pointers.write_digest
+
+    def late_point(self: Pointers, *arguments: Any) -> None:
+        walk.set()
+        again.wait_for_counts()
+        wait_until_removed(again)
+        point(self, *arguments)
+
+    monkeypatch.setattr(Pointers, "write_digest", late_point)
+    assert again.manifest("hello", "latest").status == 200
+    check_pointers(again)

@@ -1,13 +1,18 @@
 """Purges in the middle of pulls: nobody is harmed, and what comes again stays."""
 
+import asyncio
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any
 
 import pytest
 
+from depproxy.cache.documents import Documents
+from depproxy.cache.purges import Purges
 from depproxy.demo.image import Image
 from depproxy.oci.digest import Digest
+from depproxy.store.blobs import Blobs
+from depproxy.store.inventory import key_of
 from depproxy.store.partial import Partial
 from depproxy.store.pointers import Pointers
 from depproxy.store.removal import Remover
@@ -17,7 +22,7 @@ from tests.fakes.registry import FakeRegistry
 from tests.images import add_manifest, layer
 from tests.on_disk import check_counted, check_pointers, held, wait_until_removed
 from tests.pulling import pull
-from tests.purging import check_told, clear, purge
+from tests.purging import ZEROS, check_told, clear, purge
 from tests.running import PREFIX, RunningServer
 from tests.waiting import CHANCE, PATIENCE, wait_for
 
@@ -194,3 +199,60 @@ def test_a_blob_that_comes_back_while_an_old_purge_is_looking_for_it_is_counted(
     may_finish.set()
     assert set(held(server)) == {digest}
     check_counted(server)
+
+
+def test_a_body_that_is_just_being_taken_is_not_taken_for_one_that_is_there(
+    server: RunningServer, registry: FakeRegistry, hello: Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was found that nobody writes it, and then somebody did."""
+    got = pull(server, "hello")
+    asked, moving, looked = (threading.Event() for _ in range(3))
+    finish, move, is_there = Remover.finish, Remover._move, Blobs.is_there
+    make_known = Documents._make_known
+
+    def late_finish(self: Remover, *arguments: Any) -> int:
+        asked.wait(PATIENCE)
+        return finish(self, *arguments)
+
+    async def late_known(self: Documents, *arguments: Any) -> None:
+        asked.set()
+        await asyncio.to_thread(moving.wait, PATIENCE)
+        await make_known(self, *arguments)
+
+    def late_move(self: Remover, key: bytes, folder: str) -> bool:
+        if key == key_of(hello.index):
+            moving.set()
+            looked.wait(CHANCE)
+        return move(self, key, folder)
+
+    def look(self: Blobs, digest: Digest) -> bool:
+        found = is_there(self, digest)
+        looked.set()
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Remover, "finish", late_finish)
+        patch.setattr(Remover, "_move", late_move)
+        patch.setattr(Documents, "_make_known", late_known)
+        patch.setattr(Blobs, "is_there", look)
+        purge(server, "hello")
+        assert server.manifest("hello", hello.index).status == 200
+        wait_until_removed(server)
+    check_pointers(server)
+    assert pull(server, "hello") == got
+
+
+def test_clearing_an_image_while_its_group_is_cleared_clears_nothing_more(
+    server: RunningServer, hello: Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pull(server, "hello")
+    take = Purges._take_pointers
+
+    def late_take(self: Purges, *arguments: Any) -> Any:
+        assert server.purge().status == 202
+        wait_for(lambda: not any((server.data / "trash").iterdir()))
+        return take(self, *arguments)
+
+    monkeypatch.setattr(Purges, "_take_pointers", late_take)
+    reply = purge(server, "hello")
+    assert (reply.status, reply.json) == (202, ZEROS)

@@ -11,6 +11,7 @@ from depproxy.cache.source import Source
 from depproxy.oci.digest import Digest
 from depproxy.store.partial import Partial
 from depproxy.store.pointers import Pointers
+from depproxy.store.tree import Tree
 from tests.fakes import behaviours
 from tests.fakes.behaviours import Gate
 from tests.fakes.registry import FakeRegistry
@@ -31,11 +32,38 @@ def one_try(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("depproxy.cache.transfer.PAUSES", ())
 
 
-def count_anew(server: RunningServer) -> None:
-    """As after a command that has removed something."""
-    (server.tree / "partial").mkdir(exist_ok=True)
+def change_from_outside(server: RunningServer) -> None:
+    """As a command tells that has removed something."""
     (server.tree / "changed").touch()
+
+
+def count_anew(server: RunningServer) -> None:
+    change_from_outside(server)
     wait_for(lambda: usage(server).get("exact", True))
+
+
+def test_a_change_from_outside_is_counted_once_however_many_ask(
+    server: RunningServer, registry: FakeRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_manifest(registry, "library/app", layer(1), tag="v1")
+    pull(server, "app", "v1")
+    server.wait_for_counts()
+    may_count = threading.Event()
+    begun = []
+    survey = Tree.survey
+
+    def late_survey(self: Tree, stop: threading.Event) -> None:
+        begun.append(self.group)
+        may_count.wait(PATIENCE)
+        survey(self, stop)
+
+    monkeypatch.setattr(Tree, "survey", late_survey)
+    change_from_outside(server)
+    for _ in range(20):
+        assert usage(server)["exact"] is False
+    may_count.set()
+    server.wait_for_counts()
+    assert begun == ["mygroup"]
 
 
 def test_a_blob_that_is_being_synced_during_a_count_is_counted(
