@@ -165,9 +165,9 @@ def write_file(path: str, data: bytes, dir_fd: int, scratch: str, mode: int = FI
             while view:
                 view = view[os.write(fd, view) :]
             os.fsync(fd)
+            os.rename(temporary, path, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
         finally:
-            os.close(fd)
-        os.rename(temporary, path, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
+            os.close(fd)  # and so unlock: `sweep` takes what has its first name still
     except BaseException:
         unlink_quietly(temporary, dir_fd)
         raise

@@ -64,10 +64,11 @@ class Holdings:
 
     def share(self, digest: Digest, inode: int) -> None:
         """Another tree holds the same file from now on."""
+        key = key_of(digest)
         with self._lock:
-            if self._released:
+            has_gone = self._exact and key not in self._inventory.blobs
+            if self._released or has_gone:
                 return
-            key = key_of(digest)
             old = self._inodes.get(key, inode)
             if old != inode:
                 self._shared.release(old, self)
@@ -147,6 +148,13 @@ class Holdings:
                 return False
             self._remove(key)
             return True
+
+    @contextmanager
+    def held_still(self) -> Iterator[None]:
+        """Nobody else changes the picture meanwhile, so that it and the disk can be looked at
+        together. For a moment only: requests wait."""
+        with self._lock:
+            yield
 
     def release(self) -> None:
         """The tree was purged: its files are no longer held by it."""

@@ -8,7 +8,7 @@ folder that says what is still to be done: `finish_interrupted`.
 import os
 import secrets
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -68,6 +68,7 @@ class Remover:
         self._holdings = holdings
         self._times = times
         self._running: set[str] = set()
+        self._left: set[str] = set()
         self._seen: object = self.stamp()
 
     def begin(self, selections: Iterable[Selection], *, sync: bool = True) -> Removal:
@@ -95,12 +96,7 @@ class Remover:
         unused: list[Key] = []
         totals = NOTHING if self._holdings.is_exact else Totals(0, 0, 0, exact=False)
         for number, selection in enumerate(selections):
-            moved: list[str] = []
-            with self._pointers.locked(selection.repository) as is_there:
-                alone = self._holdings.unused_without(selection)
-                if is_there:
-                    moved = self._move_pointers(selection, f"{folder}/{number}")
-                freed, amount = self._holdings.drop(selection, alone)
+            moved, freed, amount = self._take_image(selection, f"{folder}/{number}")
             for path in moved if sync else ():
                 settle(path, self._tree.fd)
             unused += freed
@@ -111,6 +107,18 @@ class Remover:
                 totals.exact,
             )
         return unused, totals
+
+    def _take_image(self, selection: Selection, target: str) -> tuple[list[str], list[Key], Totals]:
+        """The paths that are no more; what nothing leads to any more, and its sums."""
+        repository = selection.repository
+        while True:
+            with self._pointers.locked(repository) as is_there:
+                alone = self._holdings.unused_without(selection)
+                moved = self._move_pointers(selection, target) if is_there else []
+                with self._holdings.held_still():
+                    if is_there or not exists(repository.folder, self._tree.fd):
+                        return moved, *self._holdings.drop(selection, alone)
+            # It was not there, so that nothing was locked, and has come just now.
 
     def finish(
         self, removal: Removal, is_protected: Callable[[Key], bool], stop: threading.Event
@@ -132,6 +140,7 @@ class Remover:
 
     def leave(self, removal: Removal) -> None:
         """Let `finish_interrupted` finish it, when it is known what others lead to."""
+        self._left.add(removal.folder)
         self._running.discard(removal.folder)
 
     def take(
@@ -154,13 +163,18 @@ class Remover:
                 unlink_quietly(f"{folder}/{key.hex()}", self._tree.fd)
         return freed
 
-    def finish_interrupted(self, stop: threading.Event) -> None:
-        """Go on with what a crash has interrupted. The picture must be exact. Blocks."""
-        for folder in self._interrupted():
+    def finish_interrupted(self, stop: threading.Event, seen: Collection[str] = ()) -> None:
+        """Go on with what this process has `leave`d, and a crash of another one has interrupted:
+        with what of the latter was ``seen`` before the files were counted. The picture must be
+        exact: what has moved since may be in it. Blocks."""
+        for folder in self.interrupted():
+            if folder not in self._left and folder not in seen:
+                continue
             self.take(self._reach(self._named(folder)), lambda _: False, folder, stop)
             if stop.is_set():
                 return
             delete(folder, self._tree.fd, stop)
+            self._left.discard(folder)
 
     def announce(self) -> None:
         """Tell the server, as another process, that files have gone: see `has_foreign_changes`."""
@@ -184,7 +198,8 @@ class Remover:
             return 0, 0
         return status.st_ino, status.st_mtime_ns
 
-    def _interrupted(self) -> list[str]:
+    def interrupted(self) -> list[str]:
+        """The folders of removals that nobody in this process is at."""
         try:
             fd = os.open(REMOVED, DIRECTORY, dir_fd=self._tree.fd)
         except OSError:

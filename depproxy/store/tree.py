@@ -93,9 +93,10 @@ class Tree:
     def survey(self, stop: threading.Event) -> None:
         """Count everything, and go on with removals that a crash has interrupted. Blocks for as
         long as reading all manifests takes, or until ``stop`` is set."""
+        interrupted = self.remover.interrupted()
         self.count(stop)
         if self.holdings.is_exact and not stop.is_set():
-            self.remover.finish_interrupted(stop)
+            self.remover.finish_interrupted(stop, interrupted)
 
     def count(self, stop: threading.Event) -> None:
         """As `survey`, and change nothing."""

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from depproxy.errors import StoreError, StoreFull, StorePurged
-from depproxy.store.files import DIRECTORY, make_directories, translated
+from depproxy.store.files import DIRECTORY, make_directories, sweep, translated, write_file
 
 
 @pytest.mark.parametrize(
@@ -57,3 +57,21 @@ def test_below_a_link_that_leads_nowhere_no_folder_can_be_made(tmp_path: Path) -
     with pytest.raises(FileNotFoundError):
         make_directories("groups/mygroup/-", fd)
     os.close(fd)
+
+
+def test_a_file_that_is_about_to_get_its_name_is_not_swept_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process sweeps up what a crash has left."""
+    (tmp_path / "partial").mkdir()
+    folder = os.open(tmp_path, DIRECTORY)
+    rename = os.rename
+
+    def rename_late(source: str, target: str, **folders: int) -> None:
+        sweep("partial", folder)
+        rename(source, target, **folders)
+
+    monkeypatch.setattr(os, "rename", rename_late)
+    write_file("pointer.json", b"{}", folder, "partial")
+    os.close(folder)
+    assert (tmp_path / "pointer.json").read_bytes() == b"{}"

@@ -13,9 +13,12 @@ from depproxy.oci.manifest import OCI_MANIFEST, Descriptor
 from depproxy.oci.names import GroupName, ImageName, Tag
 from depproxy.store.blobs import blob_path
 from depproxy.store.data_dir import DataDir, look_into_data_dir, open_data_dir
-from depproxy.store.inventory import key_of
+from depproxy.store.files import Directory
+from depproxy.store.holdings import Holdings
+from depproxy.store.inventory import Reference, key_of
 from depproxy.store.pointer_format import TagPointer
 from depproxy.store.repository import Repository
+from depproxy.store.survey import walk_references
 from depproxy.store.tree import Tree
 
 LENDER, BORROWER = GroupName("lender"), GroupName("borrower/of/much")
@@ -73,6 +76,44 @@ def is_served(tree: Tree) -> bool:
 
 def sizes(*trees: Tree) -> list[int]:
     return [tree.holdings.totals().size for tree in trees]
+
+
+def test_a_lender_that_lets_go_at_once_lends_nothing(
+    lender: Tree, borrower: Tree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The link is made, and not yet noted."""
+    add = Holdings.add_blob
+
+    def add_and_remove(self: Holdings, digest: Digest, size: int) -> None:
+        add(self, digest, size)
+        lender.remove_blob(digest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Holdings, "add_blob", add_and_remove)
+        assert borrower.link(DIGEST, lender)
+    assert (lender.holdings.totals().size, borrower.holdings.totals().size) == (0, len(DATA))
+
+
+def test_a_lender_that_is_being_counted_lends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The count has found the blob with one name, and has not ended."""
+    before = open_data_dir(tmp_path)
+    store(before.tree(LENDER), DATA)
+    before.close()
+    again = open_data_dir(tmp_path)
+    lender, borrower = again.tree(LENDER), again.tree(BORROWER)
+    assert not lender.holdings.is_exact
+
+    def link_first(tree: Directory) -> Iterator[Reference]:
+        assert borrower.link(DIGEST, lender)
+        return walk_references(tree)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("depproxy.store.survey.walk_references", link_first)
+        lender.count(GO_ON)
+    assert (lender.holdings.totals().size, borrower.holdings.totals().size) == (0, 0)
+    again.close()
 
 
 def test_a_linked_blob_is_one_file_with_two_names(

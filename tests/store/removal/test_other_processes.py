@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -35,6 +36,11 @@ def other(tree: Tree, tmp_path: Path) -> Tree:
     """Another process on the same folder, which has counted too."""
     assert tree.is_there
     return counted(tmp_path)
+
+
+def tidy_up(other: Tree) -> None:
+    """As another process does after it has counted."""
+    other.remover.finish_interrupted(GO_ON, other.remover.interrupted())
 
 
 def remove_from_outside(other: Tree, tag: Tag | None) -> None:
@@ -136,7 +142,7 @@ def test_an_image_is_removed_though_another_process_tidies_up_meanwhile(
 
     def selections() -> Iterator[Selection]:
         selection = tree.selection(APP, reference)
-        other.remover.finish_interrupted(GO_ON)
+        tidy_up(other)
         yield selection
 
     tree.remover.finish(tree.remover.begin(selections()), nobody, GO_ON)
@@ -149,9 +155,27 @@ def test_blobs_go_though_another_process_has_taken_the_folder_that_collects_them
 ) -> None:
     """It does not know yet that nothing leads to them, and finds the pointers all the same."""
     removal = tree.remover.begin([tree.selection(APP, ONE)])
-    other.remover.finish_interrupted(GO_ON)
+    tidy_up(other)
     assert left_over(tmp_path) == []
     freed = tree.remover.finish(removal, nobody, GO_ON)
     assert blobs(tmp_path) == everything(SECOND, THIRD, LOOSE)
     assert freed == removal.totals.size
     assert left_over(tmp_path) == []
+
+
+def test_what_is_killed_while_another_process_counts_is_finished_by_the_next_count(
+    tree: Tree, other: Tree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The pointers were counted, and had moved when the count had ended."""
+    finish = tree.remover.finish_interrupted
+
+    def finish_late(*arguments: Any) -> None:
+        other.remover.begin([other.selection(APP, ONE)])
+        finish(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tree.remover, "finish_interrupted", finish_late)
+        tree.survey(GO_ON)
+    tree.survey(GO_ON)
+    assert left_over(tmp_path) == []
+    assert blobs(tmp_path) == everything(SECOND, THIRD, LOOSE)

@@ -10,12 +10,15 @@ from pathlib import Path
 
 import pytest
 
+from depproxy.demo.image import make_image
 from depproxy.errors import StorePurged
 from depproxy.oci.digest import Digest
-from depproxy.oci.names import Tag
+from depproxy.oci.names import ImageName, Tag
 from depproxy.store.files import make_directories
-from depproxy.store.holdings import Totals
+from depproxy.store.graph import Key
+from depproxy.store.holdings import Holdings, Totals
 from depproxy.store.inventory import Selection, digest_of, key_of
+from depproxy.store.repository import Repository
 from depproxy.store.tree import Tree
 from tests.store.removal.four_images import (
     APP,
@@ -169,6 +172,24 @@ def test_what_nothing_leads_to_goes_though_a_count_has_missed_it_meanwhile(
     freed = tree.remover.finish(removal, nobody, GO_ON)
     assert blobs(tmp_path) == reachable(tmp_path)
     assert removal.totals.size == freed == before.size - tree.holdings.totals().size
+
+
+def test_an_image_that_comes_when_it_was_just_found_to_be_missing_goes_whole(
+    tree: Tree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    new = Repository("docker.io", ImageName("library/new"))
+    ask = Holdings.unused_without
+
+    def ask_late(self: Holdings, selection: Selection) -> list[Key]:
+        patch.undo()
+        pull(tree, new, LATEST, make_image("A new image.", {"file": b"of its own"}))
+        return ask(self, selection)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Holdings, "unused_without", ask_late)
+        remove(tree, tree.selection(new, None))
+    assert blobs(tmp_path) == reachable(tmp_path) == everything(FIRST, SECOND, THIRD, LOOSE)
+    assert tree.holdings.totals() == counted(tmp_path).holdings.totals()
 
 
 def test_a_count_leaves_alone_what_is_about_to_be_removed(
