@@ -41,6 +41,42 @@ class Directory:
             weakref.finalize(self, os.close, fd)
 
 
+class OpenFile:
+    """A file that one thread may close while another one is in a call on it. The last of them
+    closes it: until then its number is no other file's."""
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+        self._lock = threading.Lock()
+        self._calls = 0
+        self._is_left = False
+
+    @contextmanager
+    def in_call(self) -> Iterator[int]:
+        """The descriptor, for as long as this lasts. Raises OSError when it was closed."""
+        with self._lock:
+            if self._is_left:
+                raise OSError(errno.EBADF, "it was given up")
+            self._calls += 1
+        try:
+            yield self.fd
+        finally:
+            with self._lock:
+                self._calls -= 1
+                self._close_if_left()
+
+    def close(self) -> None:
+        """Safe to call twice."""
+        with self._lock:
+            self._is_left = True
+            self._close_if_left()
+
+    def _close_if_left(self) -> None:
+        if self._is_left and not self._calls and self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+
+
 @contextmanager
 def translated(doing: str) -> Iterator[None]:
     """The only place where `OSError` becomes `StoreError`. ``doing``: "the blob is written"."""

@@ -8,6 +8,7 @@ from depproxy.oci.digest import Digest
 from depproxy.store.blobs import blob_path
 from depproxy.store.files import (
     Directory,
+    OpenFile,
     allocate,
     create_locked,
     make_directories,
@@ -47,13 +48,13 @@ class Partial:
         self._path = f"{PARTIALS}/{digest.algorithm}-{digest.hex}.{secrets.token_hex(4)}"
         with translated("a download begins"):
             make_directories(PARTIALS, tree.fd)
-            self._fd = create_locked(self._path, tree.fd)
+            self._file = OpenFile(create_locked(self._path, tree.fd))
 
     def reserve(self, size: int) -> None:
         """Take ``size`` bytes from the disk now, where the file system can. Raises `StoreFull`."""
         self.size = size
-        with translated(f"no room for {size} bytes"):
-            allocate(self._fd, size)
+        with translated(f"no room for {size} bytes"), self._file.in_call() as fd:
+            allocate(fd, size)
 
     def write(self, offset: int, data: memoryview) -> None:
         """Append, or compare what comes again with what is there.
@@ -63,35 +64,35 @@ class Partial:
         known = min(len(data), self.written - offset)
         if known < 0:
             raise StoreError("a download left a gap")
-        with translated("a blob is written"):
-            if known and os.pread(self._fd, known, offset) != data[:known]:
+        with translated("a blob is written"), self._file.in_call() as fd:
+            if known and os.pread(fd, known, offset) != data[:known]:
                 raise DifferentBytes
             fresh = data[known:]
             while fresh:
-                count = os.pwrite(self._fd, fresh, self.written)
+                count = os.pwrite(fd, fresh, self.written)
                 self.written += count
                 fresh = fresh[count:]
 
     @property
     def fd(self) -> int:
         """The open file."""
-        return self._fd
+        return self._file.fd
 
     def read(self, offset: int, length: int) -> bytes:
         """At most ``length`` bytes from ``offset``. Raises `StoreError`."""
         with translated("a blob is read"):
-            return os.pread(self._fd, length, offset)
+            return os.pread(self._file.fd, length, offset)
 
     def hash_written(self) -> int:
         """Hash what has been written since the last call; returns how far that is, in bytes.
 
         The bytes are read back, so that what is judged is what readers get. Raises `StoreError`.
         """
-        with translated("a blob is verified"):
+        with translated("a blob is verified"), self._file.in_call() as fd:
             end = self.written
             piece = memoryview(bytearray(min(_PIECE, end - self._hashed)))
             while self._hashed < end:
-                count = os.preadv(self._fd, [piece[: end - self._hashed]], self._hashed)
+                count = os.preadv(fd, [piece[: end - self._hashed]], self._hashed)
                 if not count:
                     raise StoreError("a partial file shrank")
                 self._hasher.update(piece[:count])
@@ -112,9 +113,9 @@ class Partial:
         Raises `StoreError`; `StorePurged` where its tree is gone already.
         """
         path = blob_path(self.digest)
-        with translated("a blob is stored"):
-            os.fsync(self._fd)
-            seal(self._fd)
+        with translated("a blob is stored"), self._file.in_call() as fd:
+            os.fsync(fd)
+            seal(fd)
             make_directories(os.path.dirname(path), self._tree.fd)
             os.rename(self._path, path, src_dir_fd=self._tree.fd, dst_dir_fd=self._tree.fd)
         self._path = ""
@@ -128,6 +129,4 @@ class Partial:
 
     def close(self) -> None:
         """Safe to call twice."""
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+        self._file.close()

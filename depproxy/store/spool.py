@@ -6,6 +6,7 @@ import secrets
 from depproxy.store.files import (
     FILE_MODE,
     Directory,
+    OpenFile,
     allocate,
     make_directories,
     translated,
@@ -24,29 +25,27 @@ class Spool:
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         with translated("a range is passed through"):
             make_directories(PARTIALS, tree.fd)
-            self._fd = os.open(path, flags, FILE_MODE, dir_fd=tree.fd)
+            self._file = OpenFile(os.open(path, flags, FILE_MODE, dir_fd=tree.fd))
         unlink_quietly(path, tree.fd)
 
     def reserve(self, size: int) -> None:
         """Take ``size`` bytes from the disk now, where the file system can. Raises `StoreFull`."""
-        with translated(f"no room for {size} bytes"):
-            allocate(self._fd, size)
+        with translated(f"no room for {size} bytes"), self._file.in_call() as fd:
+            allocate(fd, size)
 
     def append(self, data: memoryview) -> None:
         """Raises `StoreError`."""
-        with translated("a range is passed through"):
+        with translated("a range is passed through"), self._file.in_call() as fd:
             while data:
-                count = os.pwrite(self._fd, data, self.size)
+                count = os.pwrite(fd, data, self.size)
                 self.size += count
                 data = data[count:]
 
     def read(self, offset: int, length: int) -> bytes:
         """At most ``length`` bytes. Raises `StoreError`."""
         with translated("a range is passed through"):
-            return os.pread(self._fd, length, offset)
+            return os.pread(self._file.fd, length, offset)
 
     def close(self) -> None:
         """Safe to call twice."""
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+        self._file.close()

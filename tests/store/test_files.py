@@ -7,7 +7,14 @@ from pathlib import Path
 import pytest
 
 from depproxy.errors import StoreError, StoreFull, StorePurged
-from depproxy.store.files import DIRECTORY, make_directories, sweep, translated, write_file
+from depproxy.store.files import (
+    DIRECTORY,
+    OpenFile,
+    make_directories,
+    sweep,
+    translated,
+    write_file,
+)
 
 
 @pytest.mark.parametrize(
@@ -75,3 +82,16 @@ def test_a_file_that_is_about_to_get_its_name_is_not_swept_up(
     write_file("pointer.json", b"{}", folder, "partial")
     os.close(folder)
     assert (tmp_path / "pointer.json").read_bytes() == b"{}"
+
+
+def test_a_file_that_is_closed_amid_a_call_is_closed_after_it(tmp_path: Path) -> None:
+    file = OpenFile(os.open(tmp_path / "file", os.O_RDWR | os.O_CREAT))
+    with file.in_call() as fd, file.in_call():
+        file.close()
+        with pytest.raises(OSError, match="given up"), file.in_call():
+            pass
+        assert os.path.samestat(os.fstat(fd), os.stat(tmp_path / "file"))
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(fd)
+    file.close()
+    assert file.fd == -1

@@ -1,6 +1,7 @@
 """A blob being written: where it is kept, what becomes of it, and who may take it away."""
 
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from depproxy.errors import StoreError
 from depproxy.oci.digest import Digest
 from depproxy.store.partial import DifferentBytes, Partial
+from depproxy.store.spool import Spool
 from depproxy.store.tree import Tree
 from tests.store.trees import open_tree
 
@@ -90,3 +92,38 @@ def test_what_was_discarded_can_be_read_by_who_has_it_open(
     partial.discard()
     assert names(tmp_path) == []
     assert partial.read(0, 100) == DATA
+
+
+def write_spool(tree: Tree) -> tuple[Spool, Callable[[], object]]:
+    spool = tree.spool()
+    return spool, lambda: spool.append(memoryview(DATA))
+
+
+def write_partial(tree: Tree) -> tuple[Partial, Callable[[], object]]:
+    partial = tree.begin(LAYER)
+    return partial, lambda: partial.write(0, memoryview(DATA))
+
+
+@pytest.mark.parametrize("begin", [write_spool, write_partial])
+def test_what_is_closed_under_its_writer_is_written_nowhere_else(
+    tree: Tree,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    begin: Callable[[Tree], tuple[Spool | Partial, Callable[[], object]]],
+) -> None:
+    """The one who writes is on another thread, and about to; the number goes to the next file."""
+    file, write = begin(tree)
+    pwrite, others = os.pwrite, list[int]()
+
+    def write_late(fd: int, data: memoryview, offset: int) -> int:
+        file.close()
+        others.append(os.open(tmp_path / "other", os.O_RDWR | os.O_CREAT))
+        return pwrite(fd, data, offset)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwrite", write_late)
+        write()
+    assert (tmp_path / "other").read_bytes() == b""
+    with pytest.raises(StoreError):
+        write()
+    os.close(others[0])
