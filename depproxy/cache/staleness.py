@@ -53,8 +53,13 @@ class Staleness:
             _log.warning("%s; what is kept is served", exc)
             return self._served(source, stale, exc)
         except TimeoutError:
-            slow = UpstreamTimeout(source.registry.name, f"no answer within {limit:g} s")
-            health.failed(slow)
+            if source.registry.is_asked(source.repository.image):
+                slow = UpstreamTimeout(source.registry.name, f"no answer within {limit:g} s")
+                health.failed(slow)
+            else:  # nobody else has to suffer for a slow disk
+                slow = UpstreamTimeout(
+                    source.registry.name, f"its answer is not on disk after {limit:g} s"
+                )
             if not self._is_allowed(slow, source, checked):
                 return await ask()
             _log.warning("%s; what is kept is served", slow)

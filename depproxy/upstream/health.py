@@ -101,7 +101,10 @@ class Health:
             )
 
     def succeeded(self) -> None:
-        """It has answered, whatever it said."""
+        """It has answered, whatever it said. Who is answered while it has asked to be spared had
+        asked before, and may have waited long for the end of a blob: that changes nothing."""
+        if self._clock() < self._limited_until:
+            return
         if self._failing_since is not None:
             _log.info("%s answers again, after %.0f s", self._upstream, self.failing_for())
         self.last_error = None
@@ -113,6 +116,7 @@ class Health:
         """It did not answer, or said that it cannot. Further failures within a pause, of requests
         that began before it, change nothing."""
         if not is_failure(error):
+            self._probing_until = 0.0  # a probe that was told no has found out nothing for others
             return
         now = self._clock()
         wait = error.retry_after or 0 if isinstance(error, UpstreamLimited) else 0

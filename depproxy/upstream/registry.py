@@ -3,6 +3,7 @@ https://github.com/opencontainers/distribution-spec/blob/v1.1.0/spec.md
 """
 
 import re
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -90,7 +91,12 @@ class Registry:
         self._jar = TokenJar(clock)
         self._clock = clock
         self._ledger = ledger
+        self._asked: Counter[ImageName] = Counter()
         self._rules = Rules(config.name, Origin.of(config.url), config.trusted_realms, login)
+
+    def is_asked(self, image: ImageName) -> bool:
+        """Whether it owes an answer about an image now, a blob's bytes aside."""
+        return image in self._asked
 
     async def head_manifest(self, image: ImageName, reference: Tag | Digest) -> ManifestHead | None:
         """What a reference means now, by HEAD; None where that is refused or tells too little, and
@@ -201,7 +207,13 @@ class Registry:
                 return BoundedBuffer(_MAX_ASIDE)
             return buffer if limit else None
 
-        answer = await self._talk(self._small, method, image, resource, headers or {}, choose)
+        self._asked[image] += 1
+        try:
+            answer = await self._talk(self._small, method, image, resource, headers or {}, choose)
+        finally:
+            self._asked[image] -= 1
+            if not self._asked[image]:
+                del self._asked[image]
         return Answer(answer.head, buffer.bytes())
 
     async def _talk(

@@ -1,14 +1,20 @@
 """A dead upstream: cached tags answer at once, one of them probes, and what is not cached asks."""
 
+import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from depproxy.demo.image import Image, make_image
 from depproxy.oci.digest import Digest
+from depproxy.store.pointers import Pointers
 from tests.fakes import behaviours
+from tests.fakes.behaviours import Gate
 from tests.fakes.registry import FakeRegistry
+from tests.images import layer
 from tests.running import PREFIX, RunningServer, Start
+from tests.waiting import PATIENCE, wait_for
 
 TAGS = [f"v{number}" for number in range(8)]
 
@@ -98,3 +104,62 @@ def test_a_new_image_is_served_while_another_upstream_is_dead(
         registry.go_down()
         assert server.manifest("hello", "latest").status == 502
         assert server.manifest("quay.io/acme/tool", "v1").status == 200
+
+
+def test_a_blob_that_was_coming_when_the_upstream_began_to_limit_does_not_end_that(
+    server: RunningServer, registry: FakeRegistry
+) -> None:
+    data = layer(3, 2_000_000)
+    digest = registry.add_blob("library/big", data)
+    gate = Gate()
+    registry.misbehave(behaviours.blob_until(500_000, "hold", gate=gate), ".*/blobs/.*")
+    limited = behaviours.status(429, {"Retry-After": "600"})
+    with server.open(f"{PREFIX}/big/blobs/{digest}") as response:
+        assert response.read(1000) == data[:1000]
+        registry.misbehave(limited, ".*/new/manifests/.*", times=1)
+        assert server.manifest("new", "latest").status == 429
+        registry.requests.clear()
+        gate.open()
+        assert response.read() == data[1000:]
+    server.settle()
+    assert server.manifest("new", "latest").status == 429
+    assert not registry.requests
+
+
+def test_what_is_refused_of_one_image_keeps_nobody_from_asking_for_another(
+    server: RunningServer,
+    registry: FakeRegistry,
+    image: Image,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("depproxy.upstream.health.FIRST_PAUSE", 0.0)
+    registry.needs_token = True
+    registry.add_image("library/other", "latest", image)
+    assert server.manifest("other", "latest").status == 200
+    registry.misbehave(behaviours.status(503))
+    assert "Warning" in server.manifest("hello", TAGS[0]).headers
+    registry.behave()
+    registry.forget_tokens()
+    registry.misbehave(behaviours.status(401), "/token", times=1)
+    assert "Warning" in server.manifest("hello", TAGS[0]).headers  # the probe
+    assert "Warning" not in server.manifest("other", "latest").headers
+
+
+def test_a_slow_disk_makes_no_upstream_fail(
+    server: RunningServer, registry: FakeRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    new = make_image("A new one.")
+    registry.add_image("library/hello", TAGS[0], new)
+    has_synced = threading.Event()
+    update = Pointers.update_tag
+
+    def update_late(*arguments: Any) -> None:
+        has_synced.wait(PATIENCE)
+        update(*arguments)
+
+    monkeypatch.setattr(Pointers, "update_tag", update_late)
+    reply = server.manifest("hello", TAGS[0])
+    has_synced.set()
+    assert "not on disk" in reply.headers["Warning"]
+    assert "Warning" not in server.manifest("hello", TAGS[1]).headers
+    wait_for(lambda: server.manifest("hello", TAGS[0]).headers["ETag"] == f'"{new.index}"')

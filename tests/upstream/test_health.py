@@ -104,6 +104,28 @@ def test_retry_after_is_obeyed_by_everybody_and_lengthens_the_pause(
     assert health.reason_not_to_ask() is None
 
 
+def test_an_answer_to_what_was_asked_before_a_limit_does_not_end_it(
+    health: Health, clock: Clock
+) -> None:
+    """As the end of a large blob, minutes later."""
+    health.failed(UpstreamLimited("u", "429", 300))
+    clock.now += 299
+    health.succeeded()
+    assert health.state == "limited"
+    with pytest.raises(UpstreamLimited):
+        health.check_limit()
+
+
+def test_a_probe_that_is_told_no_leaves_probing_to_the_next(health: Health, clock: Clock) -> None:
+    health.failed(DOWN)
+    clock.now += 11
+    assert health.reason_not_to_ask() is None
+    assert health.reason_not_to_ask() is DOWN
+    health.failed(UpstreamRefused("u", "401"))
+    assert health.reason_not_to_ask() is None
+    assert health.reason_not_to_ask() is DOWN
+
+
 def test_a_limit_without_retry_after_forbids_nothing(health: Health) -> None:
     health.failed(UpstreamLimited("u", "429"))
     health.check_limit()
@@ -158,8 +180,11 @@ def test_the_state_says_whether_it_answers_and_whether_it_asks_to_be_spared(
 
 
 @pytest.mark.parametrize("error", [DOWN, LIMITED])
-def test_an_answer_makes_it_reachable_again(health: Health, error: UpstreamError) -> None:
+def test_an_answer_makes_it_reachable_again(
+    health: Health, clock: Clock, error: UpstreamError
+) -> None:
     health.failed(error)
+    clock.now += 300
     health.succeeded()
     assert (health.state, health.failing_for(), health.last_error) == ("reachable", None, None)
 
