@@ -110,7 +110,7 @@ class Listings:
 
     async def _current(self, source: Source, question: _Question) -> Listing:
         kept = source.tree.lists.read(source.repository, question.text)
-        key = (source.tree, source.repository, question.text)
+        key = (source.registry, source.tree, source.repository, question.text)
 
         async def ask() -> Listing:
             task = self._questions.join(key, lambda: self._ask(source, question))

@@ -149,7 +149,7 @@ class Manifests:
 
     async def _now_at_upstream(self, source: Source, tag: Tag, with_body: bool) -> Manifest:
         """What the upstream says that the tag is. Raises `UpstreamError`."""
-        key = (source.tree, source.repository, tag)
+        key = (source.registry, source.tree, source.repository, tag)
         running = self._questions.find(key)
         task = running or self._questions.start(key, lambda: self._question(source, tag))
         answer = await self._questions.wait(task)

@@ -9,6 +9,7 @@ from depproxy.oci.digest import Digest
 from depproxy.oci.names import Tag
 from depproxy.store.repository import Repository
 from depproxy.store.tree import Tree
+from depproxy.upstream.registry import Registry
 
 _MAX_KEPT = 10_000
 """References of one group: a scanner that tries names must not fill the memory."""
@@ -21,27 +22,28 @@ class Missing:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._until: WeakKeyDictionary[
-            Tree, OrderedDict[tuple[Repository, Tag | Digest], float]
+            Tree, OrderedDict[tuple[Registry, Repository, Tag | Digest], float]
         ] = WeakKeyDictionary()
 
     def remember(self, source: Source, reference: Tag | Digest) -> None:
         """The upstream has just answered 404."""
         known = self._until.setdefault(source.tree, OrderedDict())
-        known[source.repository, reference] = self._clock() + source.group.not_found_ttl
-        known.move_to_end((source.repository, reference))
+        key = _key(source, reference)
+        known[key] = self._clock() + source.group.not_found_ttl
+        known.move_to_end(key)
         if len(known) > _MAX_KEPT:
             known.popitem(last=False)
 
     def forget(self, source: Source, reference: Tag | Digest) -> None:
         """The upstream has it after all."""
-        self._until.get(source.tree, OrderedDict()).pop((source.repository, reference), None)
+        self._until.get(source.tree, OrderedDict()).pop(_key(source, reference), None)
 
     def forget_cleared(
         self, tree: Tree, repository: Repository, reference: Tag | Digest | None
     ) -> None:
         """An image was cleared, or one reference of it: what comes after starts anew."""
         known = self._until.get(tree, OrderedDict())
-        for key in [key for key in known if key[0] == repository and reference in (None, key[1])]:
+        for key in [key for key in known if key[1] == repository and reference in (None, key[2])]:
             del known[key]
 
     def clear(self) -> None:
@@ -51,4 +53,10 @@ class Missing:
     def __contains__(self, asked: tuple[Source, Tag | Digest]) -> bool:
         source, reference = asked
         known = self._until.get(source.tree, OrderedDict())
-        return known.get((source.repository, reference), 0.0) > self._clock()
+        return known.get(_key(source, reference), 0.0) > self._clock()
+
+
+def _key(source: Source, reference: Tag | Digest) -> tuple[Registry, Repository, Tag | Digest]:
+    """With the way to the upstream: what the one before a reload says, perhaps late, says nothing
+    of the new one."""
+    return source.registry, source.repository, reference

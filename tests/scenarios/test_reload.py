@@ -6,6 +6,7 @@ import json
 import os
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ from tests.fakes.registry import FakeRegistry
 from tests.pulling import amid_a_fill
 from tests.running import PREFIX, RunningServer, Start, write_config
 from tests.signing_in import basic, write_users
-from tests.waiting import wait_for
+from tests.waiting import PATIENCE, wait_for
 
 Write = Callable[..., Config]
 
@@ -140,6 +141,40 @@ def test_who_joined_a_fill_that_fails_by_the_old_way_goes_the_new_one(
     first.join()
     joined.join()
     assert sorted(reply.status for reply in replies) == [200, 404]
+
+
+LISTS = f"{PREFIX}/hello/tags/list"
+
+
+@pytest.mark.parametrize("asked", [f"{PREFIX}/hello/manifests/latest", LISTS])
+def test_who_asks_after_a_reload_is_not_told_what_the_old_way_says(
+    server: RunningServer, registry: FakeRegistry, second: FakeRegistry, write: Write, asked: str
+) -> None:
+    """Nor has to wait for it."""
+    gate = Gate()
+    registry.misbehave(behaviours.hold(gate, 404), ".*/(manifests|tags)/.*")
+    with ThreadPoolExecutor(1) as pool:
+        old = pool.submit(server.ask, asked)
+        assert gate.reached.wait(PATIENCE)
+        server.reload(write(second.url))
+        assert server.ask(asked).status == 200
+        gate.open()
+        assert old.result().status == 404
+    assert server.ask(asked).status == 200
+
+
+def test_a_late_404_of_the_old_way_hides_nothing_of_the_new_one(
+    server: RunningServer, registry: FakeRegistry, second: FakeRegistry, write: Write
+) -> None:
+    gate = Gate()
+    registry.misbehave(behaviours.hold(gate, 404), ".*/manifests/.*")
+    with ThreadPoolExecutor(1) as pool:
+        old = pool.submit(server.manifest, "hello", "latest")
+        assert gate.reached.wait(PATIENCE)
+        server.reload(write(second.url))
+        gate.open()
+        assert old.result().status == 404
+    assert server.manifest("hello", "latest").status == 200
 
 
 def test_an_unchanged_upstream_keeps_its_tokens_and_its_connections(
