@@ -117,8 +117,8 @@ class Blobs:
                 return Stored(stored, leave)
             if not has_borrowed and key not in self._running:
                 has_borrowed = True
-                if await self._loans.borrow(source, digest):
-                    continue
+                if await self._loans.borrow(source, digest) or source.tree.blobs.is_there(digest):
+                    continue  # lent, or brought by another one meanwhile
             running = self._running.get(key)
             status = _joining(running)
             fill: Fill | None = None
@@ -217,6 +217,8 @@ class Blobs:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        for running in self._running.values():
+            running.fill.give_up()  # was cancelled before its first step
 
     async def _stored(self, source: Source, digest: Digest) -> OpenBlob | None:
         blobs = source.tree.blobs

@@ -198,6 +198,12 @@ class Fill:
             self._partial.discard()
             self._close_if_done()
 
+    def give_up(self) -> None:
+        """In the place of `run`, where that never began."""
+        self._fail(ShuttingDown())
+        self._partial.discard()
+        self._close_if_done()
+
     async def _verify(self) -> None:
         if self._hash_task:
             await asyncio.wait({self._hash_task})

@@ -4,11 +4,15 @@ import http.client
 import os
 import random
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
 from depproxy.cache import change, fill, transfer
+from depproxy.cache.blobs import Blobs
+from depproxy.cache.source import Source
 from depproxy.demo.image import Image
+from depproxy.errors import ShuttingDown
 from depproxy.oci.digest import Digest
 from depproxy.upstream import exchange
 from tests.fakes import behaviours
@@ -417,3 +421,28 @@ def test_head_of_a_blob_whose_length_nobody_tells_claims_none(
     registry.misbehave(behaviours.chunked(layer), ".*/blobs/.*")
     reply = server.blob("hello", Digest.of(layer), "HEAD")
     assert (reply.status, reply.headers["Content-Length"]) == (200, None)
+
+
+def test_a_fill_that_has_not_begun_when_the_server_stops_ends_too(
+    start: Start, registry: FakeRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is wanted in the very turn of the event loop in which all of them are given up."""
+    server = start()
+    source: list[Source] = []
+    fills: list[fill.Fill] = []
+    begin, finish = Blobs._start, Blobs.finish
+
+    def begin_and_note(self: Blobs, of: Source, digest: Digest) -> Any:
+        source.append(of)
+        return begin(self, of, digest)
+
+    async def finish_late(self: Blobs, patience: float) -> None:
+        fills.append(begin(self, source[0], Digest.of(b"another")).fill)
+        await finish(self, patience)
+
+    monkeypatch.setattr(Blobs, "_start", begin_and_note)
+    monkeypatch.setattr(Blobs, "finish", finish_late)
+    assert server.blob("hello", registry.add_blob("library/hello", b"a layer")).status == 200
+    server.stop()
+    assert (fills[0].state, str(fills[0].error)) == (fill.State.FAILED, str(ShuttingDown()))
+    assert not server.partial_files()

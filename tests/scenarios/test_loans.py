@@ -150,6 +150,27 @@ def test_an_unknown_length_is_not_borrowed(
     assert not is_one_file(server, digest)
 
 
+def test_a_loan_that_is_refused_late_costs_no_second_download(
+    start: Start, registry: FakeRegistry, digest: Digest, data: bytes
+) -> None:
+    """Another image of the group has brought the blob meanwhile."""
+    server = start(extra="revalidate_timeout: 60s")
+    registry.add_blob("library/copy", data)
+    blob(server, "mygroup", digest)
+    registry.requests.clear()
+    gate = Gate()
+    registry.misbehave(behaviours.status(500), ".*/app/blobs/.*", "HEAD")
+    registry.misbehave(behaviours.hold(gate, 500), ".*/copy/blobs/.*", "HEAD")
+    with ThreadPoolExecutor(1) as pool:
+        late = pool.submit(blob, server, "other", digest, "copy")
+        assert gate.reached.wait(PATIENCE)
+        assert blob(server, "other", digest).body == data
+        wait_for(lambda: file_of(server, "other", digest).exists())
+        gate.open()
+        assert late.result().body == data
+    assert len(registry.asked("GET")) == 1
+
+
 def test_while_the_upstream_is_down_nothing_is_borrowed(
     server: RunningServer, registry: FakeRegistry, digest: Digest
 ) -> None:
