@@ -88,6 +88,8 @@ class Documents:
         key = (source.tree, digest)
         while True:
             running = self._fetches.find(key)
+            if running is None and (document := self.at_hand(source, digest)):
+                return document  # it has come since it was looked for
             task = running or self._fetches.start(key, lambda: self._fetch(source, digest))
             try:
                 fetched = await self._fetches.wait(task)

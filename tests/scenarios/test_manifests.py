@@ -11,7 +11,7 @@ from tests.fakes import behaviours
 from tests.fakes.behaviours import Gate
 from tests.fakes.registry import FakeRegistry
 from tests.running import RunningServer
-from tests.waiting import wait_for
+from tests.waiting import PATIENCE, wait_for
 
 TAG = r"/v2/library/hello/manifests/latest"
 MANIFESTS = r"/v2/library/hello/manifests/.*"
@@ -103,6 +103,27 @@ def test_a_blob_without_a_type_is_a_manifest_once_the_upstream_told_its_type(
     assert not registry.asked("GET", MANIFESTS)
     registry.go_down()
     assert server.manifest("twin", digest).headers["Content-Type"] == media_type
+
+
+def test_what_has_come_while_its_type_was_asked_for_is_not_fetched_again(
+    server: RunningServer, registry: FakeRegistry, hello: Image
+) -> None:
+    media_type, body = hello.manifests[hello.index]
+    untyped = json.dumps({k: v for k, v in json.loads(body).items() if k != "mediaType"}).encode()
+    digest = registry.add_manifest("library/hello", untyped, media_type)
+    registry.add_blob("library/hello", untyped)
+    server.blob("hello", digest)
+    server.settle()
+    gate = Gate()
+    registry.misbehave(behaviours.hold(gate, 500), MANIFESTS, "HEAD", times=1)
+    with ThreadPoolExecutor(1) as clients:
+        late = clients.submit(server.manifest, "hello", digest)
+        assert gate.reached.wait(PATIENCE)
+        registry.misbehave(behaviours.status(500), MANIFESTS, "HEAD")
+        assert server.manifest("hello", digest).body == untyped
+        gate.open()
+        assert late.result().body == untyped
+    assert len(registry.asked("GET", MANIFESTS)) == 1
 
 
 def test_a_sha512_digest_is_as_good(server: RunningServer, registry: FakeRegistry) -> None:
