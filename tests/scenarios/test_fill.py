@@ -443,6 +443,7 @@ def test_a_fill_that_has_not_begun_when_the_server_stops_ends_too(
     monkeypatch.setattr(Blobs, "_start", begin_and_note)
     monkeypatch.setattr(Blobs, "finish", finish_late)
     assert server.blob("hello", registry.add_blob("library/hello", b"a layer")).status == 200
+    rest(server)
     server.stop()
     assert (fills[0].state, str(fills[0].error)) == (fill.State.FAILED, str(ShuttingDown()))
     assert not server.partial_files()
