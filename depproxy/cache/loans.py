@@ -37,7 +37,8 @@ class Loans:
         if not lenders:
             return False
         task = self._asking.join(
-            (source.tree, source.repository, digest), lambda: self._link(source, digest, lenders)
+            (source.registry, source.tree, source.repository, digest),
+            lambda: self._link(source, digest, lenders),
         )
         return await self._asking.wait(task)
 

@@ -79,7 +79,7 @@ class Purges:
                 self._notes, self._take_pointers, tree, repository, reference
             )
         except StoreError as exc:
-            if isinstance(exc, StorePurged) and self._tree(group) is not tree:
+            if isinstance(exc, StorePurged) and self._is_replaced(tree):
                 return NOTHING  # the whole group was cleared meanwhile
             if tree.holdings.doubt():  # some of it may have gone
                 self._chores.begin(tree.survey)
@@ -113,6 +113,11 @@ class Purges:
             self._data.empty_trash(stop)
         except StoreError as exc:
             _log.warning("what was cleared cannot be deleted yet: %s", exc)
+
+    def _is_replaced(self, tree: Tree) -> bool:
+        """Whether the group has another tree by now: it was cleared."""
+        current = self._tree(tree.group)
+        return current.is_there and current is not tree
 
     def _take_pointers(
         self, tree: Tree, repository: Repository, reference: Tag | Digest | None

@@ -134,6 +134,7 @@ class Holdings:
             if self._next:
                 self._next.drop(selection)
             held = self._inventory
+            alone = [key for key in alone if key not in self._leaving]  # another one told of these
             keys = dict.fromkeys((*held.drop(selection), *alone))
             unused = [key for key in keys if key in held.blobs and not held.graph.is_used(key)]
             self._leaving.update(unused)

@@ -267,7 +267,7 @@ class Remover:
                     if is_last:
                         raise
                     # Another process has tidied up what looked to it like a crash's.
-                    make_directories(os.path.dirname(target), fd)
+                    make_directories(os.path.dirname(target), fd, sync=False)
 
     def _move(self, key: Key, folder: str) -> bool:
         """Whether the blob is at its place no more, by whomever."""

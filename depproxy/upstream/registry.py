@@ -4,7 +4,8 @@ https://github.com/opencontainers/distribution-spec/blob/v1.1.0/spec.md
 
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -91,12 +92,13 @@ class Registry:
         self._jar = TokenJar(clock)
         self._clock = clock
         self._ledger = ledger
-        self._asked: Counter[ImageName] = Counter()
+        self._asked: Counter[ImageName | None] = Counter()
         self._rules = Rules(config.name, Origin.of(config.url), config.trusted_realms, login)
 
     def is_asked(self, image: ImageName) -> bool:
-        """Whether it owes an answer about an image now, a blob's bytes aside."""
-        return image in self._asked
+        """Whether it owes an answer about an image now, a blob's bytes aside. A manifest by its
+        digest is of any image, since those may wait for it together."""
+        return image in self._asked or None in self._asked
 
     async def head_manifest(self, image: ImageName, reference: Tag | Digest) -> ManifestHead | None:
         """What a reference means now, by HEAD; None where that is refused or tells too little, and
@@ -116,9 +118,10 @@ class Registry:
     async def get_manifest(self, image: ImageName, reference: Tag | Digest) -> ManifestDocument:
         """The manifest's body, at most a little more than `MAX_MANIFEST`; nothing of it is
         checked."""
-        answer = await self._small_talk(
-            "GET", image, f"manifests/{reference}", {"Accept": ACCEPT}, MAX_MANIFEST + 1
-        )
+        with self._owed(None if isinstance(reference, Digest) else image):
+            answer = await self._small_talk(
+                "GET", image, f"manifests/{reference}", {"Accept": ACCEPT}, MAX_MANIFEST + 1
+            )
         if answer.status != 200:
             raise refusal(self.name, answer.head)
         return ManifestDocument(
@@ -191,6 +194,16 @@ class Registry:
         if answer.status != 206:
             raise refusal(self.name, answer.head)
 
+    @contextmanager
+    def _owed(self, image: ImageName | None) -> Iterator[None]:
+        self._asked[image] += 1
+        try:
+            yield
+        finally:
+            self._asked[image] -= 1
+            if not self._asked[image]:
+                del self._asked[image]
+
     async def _small_talk(
         self,
         method: str,
@@ -207,13 +220,8 @@ class Registry:
                 return BoundedBuffer(_MAX_ASIDE)
             return buffer if limit else None
 
-        self._asked[image] += 1
-        try:
+        with self._owed(image):
             answer = await self._talk(self._small, method, image, resource, headers or {}, choose)
-        finally:
-            self._asked[image] -= 1
-            if not self._asked[image]:
-                del self._asked[image]
         return Answer(answer.head, buffer.bytes())
 
     async def _talk(

@@ -157,13 +157,13 @@ def test_what_a_server_pulls_after_the_walk_is_kept_or_goes_whole(
     begin = Remover.begin
 
     def begin_late(self: Remover, *arguments: Any) -> Removal:
-        monkeypatch.undo()
         pull(server, twin, "twin")
         pull_all(server, "hello", "new")
         return begin(self, *arguments)
 
-    monkeypatch.setattr(Remover, "begin", begin_late)
-    assert command("purge", "mygroup", what).code == 0
+    with monkeypatch.context() as patch:
+        patch.setattr(Remover, "begin", begin_late)
+        assert command("purge", "mygroup", what).code == 0
     check_pointers(server)
     registry.go_down()
     pull(server, twin, "twin")

@@ -1,6 +1,7 @@
 """A dead upstream: cached tags answer at once, one of them probes, and what is not cached asks."""
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -143,6 +144,26 @@ def test_what_is_refused_of_one_image_keeps_nobody_from_asking_for_another(
     registry.misbehave(behaviours.status(401), "/token", times=1)
     assert "Warning" in server.manifest("hello", TAGS[0]).headers  # the probe
     assert "Warning" not in server.manifest("other", "latest").headers
+
+
+def test_a_slow_upstream_is_not_taken_for_a_slow_disk(
+    server: RunningServer, registry: FakeRegistry, image: Image
+) -> None:
+    """Where an image waits for what another one has asked for."""
+    registry.add_image("library/twin", "latest", image)
+    assert server.manifest("twin", "latest").status == 200
+    new = make_image("A new one.")
+    for name in ("hello", "twin"):
+        registry.add_image(f"library/{name}", "latest", new)
+    gate = Gate()
+    registry.misbehave(behaviours.hold(gate), f".*/hello/manifests/{new.index}", "GET")
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(server.manifest, "hello", new.index)
+        assert gate.reached.wait(PATIENCE)
+        reply = server.manifest("twin", "latest")
+        gate.open()
+        first.result()
+    assert "no answer within" in reply.headers["Warning"]
 
 
 def test_a_slow_disk_makes_no_upstream_fail(

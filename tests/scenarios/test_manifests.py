@@ -2,14 +2,18 @@
 
 import json
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
 from depproxy.demo.image import Image, make_image
+from depproxy.errors import StoreFull
 from depproxy.oci.digest import Digest
+from depproxy.store.tree import Tree
 from tests.fakes import behaviours
 from tests.fakes.behaviours import Gate
 from tests.fakes.registry import FakeRegistry
+from tests.on_disk import pointers
 from tests.running import RunningServer
 from tests.waiting import PATIENCE, wait_for
 
@@ -124,6 +128,18 @@ def test_what_has_come_while_its_type_was_asked_for_is_not_fetched_again(
         gate.open()
         assert late.result().body == untyped
     assert len(registry.asked("GET", MANIFESTS)) == 1
+
+
+def test_a_body_that_the_disk_refuses_gets_no_pointer(
+    server: RunningServer, hello: Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise StoreFull("the disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Tree, "store", refuse)
+        assert server.manifest("hello", hello.index).status == 200
+    assert not pointers(server)
 
 
 def test_a_sha512_digest_is_as_good(server: RunningServer, registry: FakeRegistry) -> None:

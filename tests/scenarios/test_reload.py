@@ -19,7 +19,7 @@ from tests.browsing import SIGN_IN, Tab
 from tests.fakes import behaviours
 from tests.fakes.behaviours import Gate
 from tests.fakes.registry import FakeRegistry
-from tests.pulling import amid_a_fill
+from tests.pulling import amid_a_fill, blob
 from tests.running import PREFIX, RunningServer, Start, write_config
 from tests.signing_in import basic, write_users
 from tests.waiting import PATIENCE, wait_for
@@ -175,6 +175,23 @@ def test_a_late_404_of_the_old_way_hides_nothing_of_the_new_one(
         gate.open()
         assert old.result().status == 404
     assert server.manifest("hello", "latest").status == 200
+
+
+def test_no_loan_after_a_reload_rests_on_what_the_old_way_says(
+    server: RunningServer, registry: FakeRegistry, second: FakeRegistry, write: Write
+) -> None:
+    digest = registry.add_blob("library/app", b"a layer")
+    blob(server, "mygroup", digest)
+    gate = Gate()
+    registry.misbehave(behaviours.hold(gate), ".*/blobs/.*", "HEAD")
+    with ThreadPoolExecutor(1) as pool:
+        old = pool.submit(blob, server, "other", digest)
+        assert gate.reached.wait(PATIENCE)
+        server.reload(write(second.url))
+        assert blob(server, "other", digest).status == 404
+        gate.open()
+        assert old.result().status == 200
+    assert second.asked("HEAD", ".*/blobs/.*")
 
 
 def test_an_unchanged_upstream_keeps_its_tokens_and_its_connections(

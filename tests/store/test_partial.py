@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -104,6 +105,22 @@ def write_partial(tree: Tree) -> tuple[Partial, Callable[[], object]]:
     return partial, lambda: partial.write(0, memoryview(DATA))
 
 
+def closing_first(
+    file: Spool | Partial, call: Callable[..., Any], tmp_path: Path
+) -> Callable[..., Any]:
+    """The call, just before which another thread closes the file, and opens another one: that has
+    the number then, if it is free."""
+    other: list[int] = []
+
+    def close_and_call(fd: int, *arguments: Any) -> Any:
+        if not other:
+            file.close()
+            other.append(os.open(tmp_path / "other", os.O_RDWR | os.O_CREAT))
+        return call(fd, *arguments)
+
+    return close_and_call
+
+
 @pytest.mark.parametrize("begin", [write_spool, write_partial])
 def test_what_is_closed_under_its_writer_is_written_nowhere_else(
     tree: Tree,
@@ -111,19 +128,36 @@ def test_what_is_closed_under_its_writer_is_written_nowhere_else(
     monkeypatch: pytest.MonkeyPatch,
     begin: Callable[[Tree], tuple[Spool | Partial, Callable[[], object]]],
 ) -> None:
-    """The one who writes is on another thread, and about to; the number goes to the next file."""
     file, write = begin(tree)
-    pwrite, others = os.pwrite, list[int]()
-
-    def write_late(fd: int, data: memoryview, offset: int) -> int:
-        file.close()
-        others.append(os.open(tmp_path / "other", os.O_RDWR | os.O_CREAT))
-        return pwrite(fd, data, offset)
-
+    pwrite = os.pwrite
     with monkeypatch.context() as patch:
-        patch.setattr(os, "pwrite", write_late)
+        patch.setattr(os, "pwrite", closing_first(file, pwrite, tmp_path))
         write()
     assert (tmp_path / "other").read_bytes() == b""
     with pytest.raises(StoreError):
         write()
-    os.close(others[0])
+
+
+def test_what_is_closed_while_it_is_hashed_is_what_is_hashed(
+    partial: Partial, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "other").write_bytes(b"x" * len(DATA))
+    partial.write(0, memoryview(DATA))
+    monkeypatch.setattr(os, "preadv", closing_first(partial, os.preadv, tmp_path))
+    partial.hash_written()
+    assert partial.is_right()
+
+
+def test_what_is_closed_while_it_is_published_is_what_is_sealed(
+    tree: Tree, partial: Partial, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When the server stops, and the disk is slow."""
+    partial.write(0, memoryview(DATA))
+    partial.hash_written()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", closing_first(partial, os.fsync, tmp_path))
+        partial.publish()
+    blob = tree.blobs.open(LAYER)
+    assert blob
+    assert blob.read(0, 100) == DATA
+    blob.close()

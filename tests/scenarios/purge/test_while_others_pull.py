@@ -256,3 +256,22 @@ def test_clearing_an_image_while_its_group_is_cleared_clears_nothing_more(
     monkeypatch.setattr(Purges, "_take_pointers", late_take)
     reply = purge(server, "hello")
     assert (reply.status, reply.json) == (202, ZEROS)
+
+
+def test_what_two_clear_at_once_is_told_to_one(
+    server: RunningServer, hello: Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pull(server, "hello")
+    move = Remover._move_pointers
+    told: list[dict[str, int]] = []
+
+    def move_and_clear_again(self: Remover, *arguments: Any) -> Any:
+        moved = move(self, *arguments)
+        told.append(purge(server, "hello").json)
+        return moved
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Remover, "_move_pointers", move_and_clear_again)
+        told.append(purge(server, "hello").json)
+    assert [answer["bytes"] > 0 for answer in told] == [True, False]
+    assert told[1] == ZEROS
