@@ -4,6 +4,7 @@ import os
 import stat
 import threading
 from collections import OrderedDict
+from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
@@ -218,25 +219,32 @@ class Blobs:
 
     def verify(self, digest: Digest, stop: threading.Event) -> bool | None:
         """Hash a blob, whatever its seal says; one that is wrong loses its name, one that is right
-        is sealed. None where there is none, it cannot be read, or ``stop`` was set. Blocks."""
-        fd = self._open(digest)
-        if fd is None:
-            return None
-        try:
-            used = os.fstat(fd).st_atime_ns
-            found = hash_file(fd, digest, stop)
-            if stop.is_set():
+        is sealed. None where there is none, or ``stop`` was set. Blocks.
+
+        Raises `StoreError` where it cannot be read, or is wrong and keeps its name."""
+        path = blob_path(digest)
+        with translated(f"{path} is verified"):
+            try:
+                fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=self._tree.fd)
+            except FileNotFoundError:
                 return None
-            is_right = found == digest
-            if not is_right:
-                self._take_name(fd, digest)
-            elif not is_sealed(os.fstat(fd)):
-                seal(fd)
-            os.utime(fd, ns=(used, os.fstat(fd).st_mtime_ns))  # nobody has pulled it
-        except OSError:
-            return None
-        finally:
-            os.close(fd)
+            try:
+                used = os.fstat(fd).st_atime_ns
+                found = hash_file(fd, digest, stop)
+                if stop.is_set():
+                    return None
+                is_right = found == digest
+                if not is_right:
+                    self._take_name(fd, digest)
+                with suppress(OSError):  # of another user's file, or on a read-only disk
+                    if is_right and not is_sealed(os.fstat(fd)):
+                        seal(fd)
+                    os.utime(fd, ns=(used, os.fstat(fd).st_mtime_ns))  # nobody has pulled it
+                named = None if is_right else self.find(digest)
+                if named and os.path.samestat(named, os.fstat(fd)):
+                    raise StoreError(f"{path} is wrong, and cannot be removed")
+            finally:
+                os.close(fd)
         return is_right
 
     def _status(self, digest: Digest) -> os.stat_result | None:

@@ -18,6 +18,7 @@ import pytest
 
 from depproxy.demo.image import Image
 from depproxy.main import main
+from depproxy.oci.digest import Digest
 from tests.images import amd64_of
 from tests.real.programs import ROOT
 from tests.running import RunningServer
@@ -135,3 +136,14 @@ def ask_list(server: RunningServer, group: str = "mygroup") -> list[str]:
 def counts_of(document: Any) -> tuple[int, int, int]:
     """Manifests, other blobs, and the bytes of both: of a command, or of an answer of the API."""
     return document["manifests"], document["blobs"], document["bytes"]
+
+
+def blob_name(digest: str) -> str:
+    """Relative to a tree."""
+    algorithm, _, name = digest.partition(":")
+    return f"blobs/{algorithm}/{name[:2]}/{name}"
+
+
+def layer_of(image: Image) -> Digest:
+    """The first layer of the one platform that is pulled."""
+    return Digest(json.loads(image.manifests[amd64_of(image)][1])["layers"][0]["digest"])

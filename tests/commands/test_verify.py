@@ -15,7 +15,15 @@ from depproxy.demo.image import Image
 from depproxy.oci.digest import Digest
 from depproxy.store.pointers import Pointers
 from depproxy.store.removal import Remover
-from tests.commands.command_line import CommandLine, ask_usage, counts_of, pull, size_of
+from tests.commands.command_line import (
+    CommandLine,
+    ask_usage,
+    blob_name,
+    counts_of,
+    layer_of,
+    pull,
+    size_of,
+)
 from tests.fakes.registry import FakeRegistry
 from tests.images import amd64_of
 from tests.running import RunningServer, Start
@@ -49,17 +57,6 @@ DAMAGES: list[Damage] = [
 NAMES = ["a flipped bit", "a flipped bit under the seal", "cut", "emptied", "longer"]
 
 damages = pytest.mark.parametrize("damage", DAMAGES, ids=NAMES)
-
-
-def blob_name(digest: str) -> str:
-    """Relative to a tree."""
-    algorithm, _, name = digest.partition(":")
-    return f"blobs/{algorithm}/{name[:2]}/{name}"
-
-
-def layer_of(image: Image) -> Digest:
-    """The first layer of the one platform that is pulled."""
-    return Digest(json.loads(image.manifests[amd64_of(image)][1])["layers"][0]["digest"])
 
 
 def open_files(process: int) -> set[str]:
@@ -212,7 +209,7 @@ def test_a_file_with_two_names_loses_the_one_that_is_left(
     flip(server.tree / name)
     look = verify._wrong_blobs
 
-    def look_late(*arguments: Any) -> list[str]:
+    def look_late(*arguments: Any) -> tuple[list[str], list[str]]:
         clear(server)
         return look(*arguments)
 
