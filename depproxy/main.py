@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import logging
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Coroutine, Sequence
@@ -67,8 +68,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if file is None:
         print(_NO_CONFIG, file=sys.stderr)
         return EXIT_USAGE
+    if not is_command and not options.check_config:
+        # It would end a server that is about to read the file anyway.
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        config = load_config(file) if is_command else load_config(file, _problems)
+        config = (
+            load_config(file, looks_around=False) if is_command else load_config(file, _problems)
+        )
     except ConfigError as exc:
         _report(exc)
         return EXIT_USAGE
@@ -152,7 +158,8 @@ def _guarded(work: Coroutine[Any, Any, None]) -> int:
 
 
 async def _serve(config: Config, file: Path) -> None:
-    server, signals = Server(config), Signals()
+    signals = Signals()
+    server = Server(config)
     reloads = asyncio.create_task(signals.on_hangup(lambda: _reload(server, file)))
     await server.run(signals.stop)
     reloads.cancel()

@@ -39,14 +39,18 @@ _YAML_SOURCE = 'in "<byte string>", '
 
 
 def load_config(
-    file: Path, more_problems: Callable[[Config], Iterable[str]] = lambda _: ()
+    file: Path,
+    more_problems: Callable[[Config], Iterable[str]] = lambda _: (),
+    *,
+    looks_around: bool = True,
 ) -> Config:
     """Raises `ConfigError` with every problem of the file.
 
     ``more_problems`` finds those that the file alone does not show; what is wrong in the
-    configuration that it gets has its default.
+    configuration that it gets has its default. Without ``looks_around``, files and variables that
+    hold secrets need not be there: commands use none, and have another environment.
     """
-    problems = Problems()
+    problems = Problems(looks_around=looks_around)
     config = _read_config(Section(problems, "", _read_yaml(file)), problems)
     problems += more_problems(config)
     if problems:
@@ -57,18 +61,19 @@ def load_config(
 class _Loader(yaml.SafeLoader):
     """PyYAML takes the last of two equal keys without a word; here that is a problem."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        self.flatten_mapping(node)
-        seen: set[Any] = set()
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        # Before merge keys (``<<``) are resolved: what stands beside one overrides what it brings.
+        node: yaml.MappingNode = super().compose_mapping_node(anchor)
+        seen: set[tuple[str, str]] = set()
         for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if isinstance(key, str) and key in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key!r} stands here twice", key_node.start_mark
+            if not isinstance(key_node, yaml.ScalarNode):
+                continue
+            if (key_node.tag, key_node.value) in seen:
+                raise yaml.composer.ComposerError(
+                    None, None, f"the key {key_node.value!r} stands here twice", key_node.start_mark
                 )
-            if isinstance(key, str):
-                seen.add(key)
-        return super().construct_mapping(node, deep)
+            seen.add((key_node.tag, key_node.value))
+        return node
 
 
 def _read_yaml(file: Path) -> Any:
@@ -137,10 +142,13 @@ def _read_log(section: Section) -> LogConfig:
 
 
 def _read_credentials(section: Section) -> Credentials:
+    file, variable = values.readable_file, values.set_variable
+    if not section.looks_around:
+        file, variable = values.path, values.variable
     credentials = Credentials(
         username=section.take("username", values.text, None),
-        password_file=section.take("password_file", values.readable_file, None),
-        password_env=section.take("password_env", values.env_name, None),
+        password_file=section.take("password_file", file, None),
+        password_env=section.take("password_env", variable, None),
     )
     if section.has("password_file") and section.has("password_env"):
         section.problem(
@@ -177,7 +185,9 @@ def _read_upstream(section: Section, preset: UpstreamConfig) -> UpstreamConfig:
         url=section.take("url", values.http_url, preset.url),
         aliases=section.take_list("aliases", values.registry_alias, preset.aliases),
         credentials=_read_credentials(section),
-        ca_file=section.take("ca_file", values.readable_file, None),
+        ca_file=section.take(
+            "ca_file", values.certificates if section.looks_around else values.path, None
+        ),
         proxy=section.take("proxy", values.http_url, None),
         trusted_realms=section.take_list("trusted_realms", values.host, preset.trusted_realms),
         redirect_hosts=section.take_list("redirect_hosts", values.host, preset.redirect_hosts),

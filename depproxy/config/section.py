@@ -11,6 +11,12 @@ D = TypeVar("D")
 class Problems(list[str]):
     """Every problem of the file: ``dotted.path: what was expected, what is there``."""
 
+    def __init__(self, *, looks_around: bool = True) -> None:
+        """``looks_around``: that a file or a variable which the server needs is not there is one,
+        too."""
+        super().__init__()
+        self.looks_around = looks_around
+
     def add(self, path: str, expected: str) -> None:
         self.append(f"{path or 'the file'}: {expected}")
 
@@ -30,6 +36,11 @@ class Section:
             self._content = content
         elif content is not None:
             problems.add(path, f"expected a mapping, found {_shown(content)}")
+
+    @property
+    def looks_around(self) -> bool:
+        """Whether files and variables that are named have to be there."""
+        return self._problems.looks_around
 
     def at(self, key: str) -> str:
         """The dotted path of ``key``."""

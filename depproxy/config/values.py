@@ -5,6 +5,7 @@ import ipaddress
 import math
 import os
 import re
+import ssl
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -53,6 +54,16 @@ def readable_file(value: Any) -> Path:
     file = path(value)
     if not file.is_file() or not os.access(file, os.R_OK):
         raise ValueError("a file that can be read")
+    return file
+
+
+def certificates(value: Any) -> Path:
+    """A file with nothing but certificates in PEM, at least one."""
+    file = readable_file(value)
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(file)
+    except ssl.SSLError:
+        raise ValueError("a file of certificates in PEM") from None
     return file
 
 
@@ -177,13 +188,19 @@ def trusted_proxy(value: Any) -> str:
         raise ValueError("an address or network such as 10.0.0.0/8, or unix") from None
 
 
-def env_name(value: Any) -> str:
-    """The name of a variable that is set now."""
+def variable(value: Any) -> str:
+    """The name of a variable."""
     if not isinstance(value, str) or not _ENV.fullmatch(value):
         raise ValueError("the name of an environment variable")
-    if value not in os.environ:
-        raise ValueError("the name of an environment variable that is set")
     return value
+
+
+def set_variable(value: Any) -> str:
+    """The name of a variable that is set now."""
+    name = variable(value)
+    if name not in os.environ:
+        raise ValueError("the name of an environment variable that is set")
+    return name
 
 
 def is_user(name: str) -> bool:

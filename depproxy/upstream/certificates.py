@@ -16,7 +16,8 @@ class Certificates:
         self._stamp = 0
 
     def apply(self, curl: pycurl.Curl) -> None:
-        """Set them on a handle. A file that cannot be read leaves those that were read last."""
+        """Set them on a handle. A file that cannot be read, or is no file of certificates, leaves
+        those that were read last: it may be half written."""
         if self._ca_file is None:
             if self._system:
                 curl.setopt(pycurl.CAINFO, self._system)
@@ -28,7 +29,10 @@ class Certificates:
         try:
             stamp = ca_file.stat().st_mtime_ns
             if stamp != self._stamp:
+                own = ca_file.read_bytes()
+                context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+                context.load_verify_locations(cadata=own.decode("ascii", "ignore"))
                 system = Path(self._system).read_bytes() if self._system else b""
-                self._bundle, self._stamp = system + b"\n" + ca_file.read_bytes(), stamp
+                self._bundle, self._stamp = system + b"\n" + own, stamp
         except OSError:
             return

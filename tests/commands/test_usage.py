@@ -184,3 +184,17 @@ def test_a_result_that_cannot_be_written_is_told_in_a_line(
         done = subprocess.run(arguments, stdout=full, stderr=subprocess.PIPE, text=True)
     assert done.returncode == 1
     assert done.stderr == ("depproxy: the result cannot be written: No space left on device\n")
+
+
+def test_it_needs_no_secret_of_an_upstream(server: RunningServer, command: CommandLine) -> None:
+    """The server's environment, and files that only it may read, are not the administrator's."""
+    command.file.write_text(
+        command.file.read_text().replace(
+            "upstreams:\n",
+            "upstreams:\n"
+            "  quay.io: {username: me, password_env: NOT_SET_ANYWHERE, ca_file: /nowhere/ca}\n"
+            "  ghcr.io: {username: me, password_file: /nowhere/password}\n",
+        )
+    )
+    assert command("usage", "--json").code == 0
+    assert command("--check-config").code == 2

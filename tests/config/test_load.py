@@ -235,3 +235,14 @@ def test_the_file_that_comes_with_the_program_loads() -> None:
         upstreams=DEFAULTS.upstreams,
         groups={"mygroup": MYGROUP},
     )
+
+
+def test_a_merged_key_may_be_overridden(load: Load) -> None:
+    """YAML's ``<<``: what stands beside it counts."""
+    config = load(
+        "groups:\n"
+        "  acme: &acme {max_size: 10GiB, expire_after: 90d}\n"
+        "  team: {<<: *acme, max_size: 20GiB}\n"
+    )
+    team = config.groups["team"]
+    assert (team.max_size, team.expire_after) == (20 * 2**30, 90 * 86400)

@@ -196,6 +196,16 @@ def test_an_environment_variable_that_is_not_set_is_a_problem(problems: Problems
     assert problem.startswith("upstreams.quay.io.password_env: ")
 
 
+@pytest.mark.parametrize("text", ["", "no certificate", "-----BEGIN CERTIFICATE-----\nMIIB"])
+def test_a_file_without_a_whole_certificate_vouches_for_nobody(
+    problems: Problems, tmp_path: Path, text: str
+) -> None:
+    file = tmp_path / "ca.pem"
+    file.write_text(text)
+    [problem] = problems(f"upstreams: {{quay.io: {{ca_file: {file}}}}}")
+    assert problem.startswith("upstreams.quay.io.ca_file: expected a file of certificates in PEM")
+
+
 @pytest.mark.parametrize(("given", "missing"), [("certificate", "key"), ("key", "certificate")])
 def test_certificate_and_key_go_together(problems: Problems, given: str, missing: str) -> None:
     assert f"tls.{missing}" in paths(problems(f"tls: {{{given}: x.pem}}"))

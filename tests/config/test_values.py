@@ -27,7 +27,7 @@ PARSERS: list[Callable[[Any], Any]] = [
     values.external_url,
     values.listen_address,
     values.trusted_proxy,
-    values.env_name,
+    values.variable,
     values.user,
     values.group_name,
     values.image_pattern,

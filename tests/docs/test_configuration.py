@@ -12,6 +12,7 @@ from typing import Any
 
 import bcrypt
 import pytest
+import trustme
 import yaml
 
 from depproxy.access import advice
@@ -183,8 +184,8 @@ def examples() -> Iterator[Any]:
 
 def completed(document: dict[str, Any], folder: Path) -> dict[str, Any]:
     """A fragment, with the upstreams and groups that it speaks of, and files that there are."""
-    secret = folder / "secret"
-    secret.write_text("x")
+    file = folder / "file"
+    trustme.CA().cert_pem.write_to_path(str(file))  # as good as any for a password
     groups = document.get("groups") or {}
     mirrored = (document.get("mirror") or {}).get("group")
     if mirrored and not groups:
@@ -192,7 +193,7 @@ def completed(document: dict[str, Any], folder: Path) -> dict[str, Any]:
     named = {name for group in groups.values() for name in (group or {}).get("upstreams", ())}
     if "upstreams" not in document:
         document["upstreams"] = dict.fromkeys(named)
-    return {key: _with_files(value, str(secret)) for key, value in document.items()}
+    return {key: _with_files(value, str(file)) for key, value in document.items()}
 
 
 def _with_files(document: Any, file: str) -> Any:

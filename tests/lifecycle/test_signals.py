@@ -223,3 +223,22 @@ def test_without_a_supervisor_nothing_is_told(
 def test_a_supervisor_that_is_gone_is_a_warning(caplog: pytest.LogCaptureFixture) -> None:
     Supervisor({"NOTIFY_SOCKET": "/nowhere/notify"}).ready("x")
     assert "was not told READY=1" in caplog.text
+
+
+def test_a_sighup_that_comes_while_the_server_starts_does_not_end_it(
+    proxy: Depproxy, tmp_path: Path
+) -> None:
+    """It is about to read its configuration: from a pipe here, so that it can be met there."""
+    text = proxy.config.read_text()
+    proxy.config.unlink()
+    os.mkfifo(proxy.config)
+    with subprocess.Popen(proxy.command) as process:
+        with proxy.config.open("w") as pipe:  # opened when the other end is
+            process.send_signal(signal.SIGHUP)
+            pipe.write(text)
+        while process.poll() is None:
+            with contextlib.suppress(OSError):
+                assert get(proxy, "/-/health")[0] == 200
+                break
+        process.send_signal(signal.SIGTERM)
+        assert process.wait() == 0
