@@ -13,7 +13,7 @@ from depproxy import __version__
 from depproxy.access import advice
 from depproxy.app import make_app, make_metrics_app
 from depproxy.composition import Configured, Lasting, configure, make_access
-from depproxy.config import Config
+from depproxy.config import Config, TlsConfig
 from depproxy.handlers.access_log import AccessLog
 from depproxy.handlers.activity import Activity
 from depproxy.handlers.pages.site import Site
@@ -133,11 +133,12 @@ class Server:
         if self._draining:
             return
         config, left = _with_what_is_fixed(config, self._config)
-        tls = make_context(config.tls)
+        # What stays rests on no file that may have gone with its key.
+        tls = running.tls if "tls" in left else make_context(config.tls)
         access = make_access(config, self._data, self._threads, running.now)
         now = configure(running.lasting, config, access, running.now)
         ways = self._ways(running, now)
-        strange = _strange(config)
+        strange = _strange(replace(config, tls=TlsConfig()) if "tls" in left else config)
         # From here on nothing fails, and no request comes in between.
         self._config = config
         running.log.write_as(_log_form(config))
@@ -224,6 +225,7 @@ class _Running:
         self.now = now
         self.exposition = exposition
         self.log = log
+        self.tls: ssl.SSLContext | None = None
         self._doors: list[tuple[Entrance, HttpServer]] = []
 
     def open(
@@ -233,6 +235,7 @@ class _Running:
         context: ssl.SSLContext | None,
     ) -> None:
         """Let clients in, by the first sockets on the first way, and so on."""
+        self.tls = context
         for some, way in zip(listeners, ways, strict=False):
             entrance = Entrance(way)
             http = HttpServer(entrance)
@@ -242,6 +245,7 @@ class _Running:
 
     def lead(self, ways: Sequence[Way], context: ssl.SSLContext | None) -> None:
         """Another configuration's ways, in the order in which doors were opened."""
+        self.tls = context
         for (entrance, http), way in zip(self._doors, ways, strict=True):
             entrance.way, http.tls = way, context
 

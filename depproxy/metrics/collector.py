@@ -51,13 +51,14 @@ class DepproxyCollector(Collector):
         }
 
     def _shown(self, family: Family) -> Samples:
-        samples = self._readings[family.name]()
+        read = self._readings[family.name]
         disclosure = self._disclosures.get(family.labels[0]) if family.labels else None
         if disclosure is None:
-            return samples
-        if family.is_growing:
-            return disclosure.growing(family.name, samples)
-        return disclosure.current(samples, family.merged)
+            return read()
+        with disclosure.unchanged:
+            if family.is_growing:
+                return disclosure.growing(family.name, read())
+            return disclosure.current(read(), family.merged)
 
 
 def _metric(family: Family, samples: Samples) -> Metric:

@@ -24,7 +24,8 @@ class Disclosure:
     """How names are told now, and what was counted while they were told otherwise."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self.unchanged = threading.RLock()
+        """Held from reading numbers to telling them: a reload between would count some twice."""
         self._told: Mapping[str, str] = {}
         self._before: dict[str, dict[Labels, float]] = {}
         self._past: dict[str, dict[Labels, float]] = {}
@@ -32,14 +33,14 @@ class Disclosure:
     def change(self, told: Mapping[str, str], growing: Mapping[str, Samples]) -> None:
         """From now on each name is told as ``told`` has it. ``growing`` are all numbers that only
         grow, by their metrics: of names that were told otherwise, they begin anew."""
-        with self._lock:
+        with self.unchanged:
             for metric, samples in growing.items():
                 self._settle(metric, samples, told)
             self._told = told
 
     def growing(self, metric: str, samples: Samples) -> Samples:
         """Numbers that only grow, as they are told; the first label is the name."""
-        with self._lock:
+        with self.unchanged:
             shown = dict(self._past.get(metric, {}))
             before = self._before.get(metric, {})
             for labels, value in samples.items():
@@ -49,7 +50,7 @@ class Disclosure:
 
     def current(self, samples: Samples, merged: Callable[[Iterable[float]], float]) -> Samples:
         """Numbers that are about now, as they are told."""
-        with self._lock:
+        with self.unchanged:
             groups: dict[Labels, list[float]] = {}
             for labels, value in samples.items():
                 groups.setdefault((self._label(labels[0]), *labels[1:]), []).append(value)

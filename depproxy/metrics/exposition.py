@@ -29,7 +29,8 @@ class Exposition:
     def tell(self, names: Mapping[str, Mapping[str, str]]) -> None:
         """Another configuration is in force: as what each name is told, by kind of name."""
         for kind, disclosure in self._disclosures.items():
-            disclosure.change(names[kind], self._collector.growing(kind))
+            with disclosure.unchanged:
+                disclosure.change(names[kind], self._collector.growing(kind))
 
     async def render(self, accept: str) -> tuple[bytes, str]:
         """The body, and its type; ``accept`` is the request's header. Made on a thread: with many

@@ -5,6 +5,7 @@ import os
 import socket
 import stat
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,7 +57,8 @@ class Listener:
         path of one of our own goes, if it is still ours."""
         self.socket.close()
         if self.path and _inode(self.path) == self.inode:
-            os.unlink(self.path)
+            with suppress(OSError):  # the next server takes it for one that a crash has left
+                os.unlink(self.path)
 
     def __str__(self) -> str:
         """``host:port``, ``[address]:port`` or ``unix:/path``."""

@@ -1,11 +1,19 @@
 """Names that are not told are summed, and no sum ever becomes smaller."""
 
+import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from depproxy.metrics.disclosure import PRIVATE, REMOVED, Disclosure
+from depproxy.metrics.exposition import Exposition
+from depproxy.metrics.families import FAMILIES
 from depproxy.tallies import Labels, Samples
+from tests.waiting import CHANCE
 
+FAMILY = "depproxy_served_bytes"
 COUNTS: Samples = {("open", "x"): 5, ("hidden", "x"): 3, ("secret", "x"): 4, ("", "x"): 1}
 NAMES = {"open": "open", "hidden": PRIVATE, "secret": PRIVATE}
 
@@ -81,3 +89,38 @@ def test_sums_never_become_smaller_and_nothing_is_lost(
             assert sums[label] >= before
         public = {name for name, is_public in visible.items() if is_public}
         assert {name for (name,) in shown} <= public | set(sums)
+
+
+def test_no_sum_becomes_smaller_where_a_reload_meets_a_scrape() -> None:
+    """A group becomes private between the reading of its numbers and their telling."""
+    counts: dict[Labels, float] = {("a",): 10.0, ("b",): 100.0}
+    reloads: list[threading.Thread] = []
+
+    def reload() -> None:
+        counts["a",] += 5000.0
+        exposition.tell({"group": {"a": PRIVATE, "b": PRIVATE}, "upstream": {}})
+
+    def read() -> Samples:
+        now = dict(counts)
+        if is_met and not reloads:
+            reloads.append(threading.Thread(target=reload))
+            reloads[0].start()
+            reloads[0].join(CHANCE)
+        return now
+
+    def private() -> float:
+        text, _ = asyncio.run(exposition.render("text/plain"))
+        begin = f'{FAMILY}_total{{group="{PRIVATE}"'
+        [line] = [line for line in text.decode().splitlines() if line.startswith(begin)]
+        return float(line.split(" ")[1])
+
+    readings = {family.name: read if family.name == FAMILY else dict for family in FAMILIES}
+    with ThreadPoolExecutor() as pool:
+        exposition = Exposition(readings, pool, tells_all=False)
+        is_met = False
+        exposition.tell({"group": {"a": "a", "b": PRIVATE}, "upstream": {}})
+        before = private()
+        is_met = True
+        during = private()
+        reloads[0].join()
+        assert before <= during <= private()

@@ -1,6 +1,7 @@
 """Where the server can be reached: several addresses, IPv6, unix sockets, and sockets of systemd's;
 and what it says where it cannot listen."""
 
+import errno
 import http.client
 import os
 import socket
@@ -201,6 +202,22 @@ def test_a_socket_of_anothers_stays_open_for_him() -> None:
         Listener(copy, "web").close()
         with socket.create_connection(theirs.getsockname()):
             theirs.accept()[0].close()
+
+
+def test_a_path_that_cannot_be_removed_is_left_to_the_next_server(
+    path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a disk that is read-only since."""
+
+    def refuse(_: str) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "unlink", refuse)
+        bind([Address(unix=path)])[0].close()
+    assert Path(path).is_socket()
+    bind([Address(unix=path)])[0].close()
+    assert not Path(path).exists()
 
 
 def test_a_server_with_passed_sockets_does_not_look_at_listen(proxy: Depproxy) -> None:

@@ -203,8 +203,11 @@ def test_tls_neither_comes_nor_goes_while_the_server_runs(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     file = tmp_path / "depproxy.yml"
-    file.write_text(file.read_text().replace("tls:", "#"))
+    file.write_text(file.read_text().replace("tls:", "#").replace("  other:", "  another:"))
+    for pem in tmp_path.glob("*.pem"):
+        pem.unlink()
     server.reload(load_config(file))
+    assert "another" in server.config.groups
     assert "tls: it cannot change while the server runs" in caplog.text
     assert ask(server.port, trusting)
 
