@@ -159,7 +159,10 @@ class _Warmer:
             await self._fetch(f"{image}/blobs/{part.digest}", progress)
 
     async def _get(self, path: str) -> bytes:
-        return (await self._fetch(path, None)).body
+        answer = await self._fetch(path, None)
+        if "Docker-Content-Digest" not in answer.headers:
+            raise _Failed("the server does not answer as depproxy does: check --url")
+        return answer.body
 
     async def _fetch(self, path: str, progress: Progress | None) -> HTTPResponse:
         """The body is only counted where there is ``progress``. Raises `_Failed`."""

@@ -238,17 +238,13 @@ def open_data_dir(path: Path) -> DataDir:
         lock_fd = -1
         try:
             lock_fd = _open_lock(fd)
-            fcntl.flock(lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock(lock_fd, path)
             for name in ("groups", "trash"):
                 make_directories(name, fd)
-        except OSError as exc:
+        except BaseException:
             os.close(fd)
             if lock_fd >= 0:
                 os.close(lock_fd)
-            if exc.errno in (errno.EWOULDBLOCK, errno.EACCES) and lock_fd >= 0:
-                raise DataDirBusy(
-                    f"another server works on {path}: stop it, or give this one another data_dir"
-                ) from exc
             raise
     return DataDir(path, fd, lock_fd)
 
@@ -264,6 +260,17 @@ def look_into_data_dir(path: Path) -> DataDir:
         with suppress(FileNotFoundError):  # no server has worked on it yet
             os.close(os.open(path / "groups", DIRECTORY))
         return data
+
+
+def _lock(lock_fd: int, path: Path) -> None:
+    try:
+        fcntl.flock(lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as exc:
+        if exc.errno in (errno.EWOULDBLOCK, errno.EACCES):
+            raise DataDirBusy(
+                f"another server works on {path}: stop it, or give this one another data_dir"
+            ) from exc
+        raise
 
 
 def _open_lock(fd: int) -> int:

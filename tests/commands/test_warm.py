@@ -318,3 +318,13 @@ def test_ctrl_c_ends_it_with_130_and_the_server_goes_on(
     gate.open()
     assert server.blob("large", large_layer(large)).body == large.blobs[large_layer(large)]
     assert len(registry.asked("GET", path)) == 1
+
+
+def test_what_answers_otherwise_is_not_taken_for_a_server_that_has_cached_it(
+    server: RunningServer, registry: FakeRegistry, aimed: CommandLine
+) -> None:
+    """As a page for every path."""
+    registry.misbehave(behaviours.status(200, {"Content-Type": "text/html"}, b"<html></html>"))
+    done = aimed("warm", "mygroup", "hello", *AMD64, "--url", registry.url)
+    assert done.code == 1
+    assert done.out == "hello: the server does not answer as depproxy does: check --url\n"

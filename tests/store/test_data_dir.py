@@ -1,5 +1,6 @@
 """The data folder: its secrets, its lock, and clearing a group."""
 
+import errno
 import os
 import shutil
 import stat
@@ -49,6 +50,19 @@ def test_a_secret_that_cannot_be_read_is_not_replaced(data: DataDir, tmp_path: P
 def test_two_servers_never_share_a_folder(data: DataDir, tmp_path: Path) -> None:
     with pytest.raises(DataDirBusy, match="another server"):
         open_data_dir(tmp_path / "data")
+
+
+def test_a_folder_that_cannot_be_written_is_not_taken_for_one_that_is_in_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    (tmp_path / "lock").touch()
+    monkeypatch.setattr(os, "mkdir", refuse)
+    with pytest.raises(StoreError, match="Permission denied") as caught:
+        open_data_dir(tmp_path)
+    assert not isinstance(caught.value, DataDirBusy)
 
 
 def test_a_purge_begins_a_new_generation(data: DataDir, tmp_path: Path) -> None:
