@@ -140,6 +140,11 @@ class Holdings:
             self._leaving.update(unused)
             return unused, self._sum(unused)
 
+    def expect_to_leave(self, keys: Iterable[Key]) -> None:
+        """What was cleared, and is on disk still, counts no more."""
+        with self._lock:
+            self._leaving.update(keys)
+
     def take(self, key: Key, is_protected: Callable[[Key], bool], move: Callable[[], bool]) -> bool:
         """Take a blob away by ``move``, unless something leads to it or it is protected: asked and
         done in one step, so that nobody comes between."""

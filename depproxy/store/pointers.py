@@ -49,6 +49,10 @@ class Pointers:
         self._tags: Readings[TagPointer | None] = Readings(tree, MAX_POINTER)
         self._digests: Readings[Descriptor | None] = Readings(tree, MAX_POINTER)
 
+    def is_there(self, repository: Repository, reference: Tag | Digest) -> bool:
+        """Whether an image has a pointer by this name."""
+        return exists(repository.path(reference, ".json"), self._tree.fd)
+
     def read_tag(self, repository: Repository, tag: Tag) -> TagPointer | None:
         """None where there is no pointer, or none that can be read."""
         return self._tags.read(repository.path(tag, ".json"), decode_tag)

@@ -163,6 +163,11 @@ class Remover:
                 unlink_quietly(f"{folder}/{key.hex()}", self._tree.fd)
         return freed
 
+    def expect(self, folders: Iterable[str]) -> None:
+        """Count no more what is on its way out by these. Blocks."""
+        for folder in folders:
+            self._holdings.expect_to_leave(self._reach(self._named(folder)))
+
     def finish_interrupted(self, stop: threading.Event, seen: Collection[str] = ()) -> None:
         """Go on with what this process has `leave`d, and a crash of another one has interrupted:
         with what of the latter was ``seen`` before the files were counted. The picture must be

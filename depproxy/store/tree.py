@@ -94,6 +94,7 @@ class Tree:
         """Count everything, and go on with removals that a crash has interrupted. Blocks for as
         long as reading all manifests takes, or until ``stop`` is set."""
         interrupted = self.remover.interrupted()
+        self.remover.expect(interrupted)
         self.count(stop)
         if self.holdings.is_exact and not stop.is_set():
             self.remover.finish_interrupted(stop, interrupted)
@@ -108,12 +109,12 @@ class Tree:
 
     def selection(self, repository: Repository, reference: Tag | Digest | None) -> Selection:
         """What goes with a reference; None: the whole image. Blocks for as long as it takes to read
-        the image's pointers, where nothing is counted yet."""
-        if not self.holdings.is_exact:
-            with self.pointers.locked(repository):
-                survey_image(self._directory, self.holdings, self.times, repository)
+        the image's pointers, where it has the reference and nothing is counted yet."""
         if reference is None:
             return Selection(repository, is_whole=True)
+        if not self.holdings.is_exact and self.pointers.is_there(repository, reference):
+            with self.pointers.locked(repository):
+                survey_image(self._directory, self.holdings, self.times, repository)
         return self.holdings.ask(lambda inventory: inventory.selection(repository, reference))
 
     def blob_files(self) -> Iterator[BlobFile]:

@@ -61,6 +61,30 @@ def test_before_the_count_is_complete_an_image_goes_at_once_and_its_blobs_after_
     assert "exact" not in clear(again, "two").json
 
 
+@pytest.mark.parametrize("reference", ["", "nothing", f"sha256:{64 * '0'}"])
+def test_an_answer_waits_for_no_walk_through_an_image_either(
+    server: RunningServer,
+    two_images: set[Digest],
+    start: Start,
+    walk: threading.Event,
+    monkeypatch: pytest.MonkeyPatch,
+    reference: str,
+) -> None:
+    """Where the whole of it goes, or what it does not have."""
+    one, two = pull(server, "one"), pull(server, "two")
+    server.stop()
+    again = start()
+    walked: list[object] = []
+    monkeypatch.setattr("depproxy.store.tree.survey_image", lambda *image: walked.append(image))
+    assert purge(again, "one", reference).json == {**ZEROS, "exact": False}
+    assert walked == []
+    walk.set()
+    again.wait_for_counts()
+    wait_until_removed(again)
+    assert set(held(again)) == (one | two if reference else two)
+    check_counted(again)
+
+
 def test_before_the_count_is_complete_what_another_tag_leads_to_stays(
     server: RunningServer, registry: FakeRegistry, hello: Image, start: Start, walk: threading.Event
 ) -> None:

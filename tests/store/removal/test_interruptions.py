@@ -106,6 +106,22 @@ def test_wherever_a_process_dies_the_next_start_finishes_it(
     assert calls > 20
 
 
+def test_what_was_to_go_when_it_was_interrupted_counts_no_more(
+    template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree = open_tree(clone(template, tmp_path / "tree"))
+    tree.count(GO_ON)
+    assert is_interrupted_by_stop(tree, REMOVALS["tag"], 0)
+    again = open_tree(tmp_path / "tree")
+    with monkeypatch.context() as patch:
+        patch.setattr(again.remover, "finish_interrupted", lambda *_: None)
+        again.survey(GO_ON)
+    before = again.holdings.totals()
+    again.survey(GO_ON)
+    assert again.holdings.totals() == before
+    assert_tidy(tmp_path / "tree")
+
+
 def test_what_finishes_a_removal_may_be_interrupted_too(template: Path, tmp_path: Path) -> None:
     tree = open_tree(clone(template, tmp_path / "tree"))
     tree.count(GO_ON)
