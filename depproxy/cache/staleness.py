@@ -53,15 +53,13 @@ class Staleness:
             _log.warning("%s; what is kept is served", exc)
             return self._served(source, stale, exc)
         except TimeoutError:
-            if source.registry.is_asked(source.repository.image):
-                slow = UpstreamTimeout(source.registry.name, f"no answer within {limit:g} s")
-                health.failed(slow)
-            else:  # nobody else has to suffer for a slow disk
-                slow = UpstreamTimeout(
-                    source.registry.name, f"its answer is not on disk after {limit:g} s"
-                )
+            is_slow = source.registry.is_asked(source.repository.image)
+            why = "no answer within" if is_slow else "its answer is not on disk after"
+            slow = UpstreamTimeout(source.registry.name, f"{why} {limit:g} s")
             if not self._is_allowed(slow, source, checked):
                 return await ask()
+            if is_slow:  # nobody else has to suffer for a slow disk
+                health.failed(slow)
             _log.warning("%s; what is kept is served", slow)
             return self._served(source, stale, slow)
 

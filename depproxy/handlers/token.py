@@ -63,12 +63,12 @@ class TokenHandler(OciErrors, FormHandler):
             await self._answer(presented_password(self.request.headers), form.get("scope", []))
 
     async def _answer(self, password: Password | None, asked: Collection[str]) -> None:
-        scopes = [_parsed(scope) for value in asked for scope in value.split()][:_MAX_SCOPES]
+        scopes = [_parsed(scope) for value in asked for scope in value.split()]
         if self._gate.is_mirror_only(scopes):
             password = None
         user = await self._gate.sign_in(password, self.request.remote_ip or "")
         self.access.user = user
-        issued = self._gate.issue(user, scopes)
+        issued = self._gate.issue(user, scopes[:_MAX_SCOPES])
         self.set_header("Content-Type", "application/json")
         self.set_header("Cache-Control", "no-store")
         self.finish(

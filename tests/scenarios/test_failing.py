@@ -1,6 +1,7 @@
 """A dead upstream: cached tags answer at once, one of them probes, and what is not cached asks."""
 
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,10 @@ from depproxy.store.pointers import Pointers
 from tests.fakes import behaviours
 from tests.fakes.behaviours import Gate
 from tests.fakes.registry import FakeRegistry
+from tests.group_api import usage
 from tests.images import layer
 from tests.running import PREFIX, RunningServer, Start
-from tests.waiting import PATIENCE, wait_for
+from tests.waiting import CHANCE, PATIENCE, wait_for
 
 TAGS = [f"v{number}" for number in range(8)]
 
@@ -144,6 +146,24 @@ def test_what_is_refused_of_one_image_keeps_nobody_from_asking_for_another(
     registry.misbehave(behaviours.status(401), "/token", times=1)
     assert "Warning" in server.manifest("hello", TAGS[0]).headers  # the probe
     assert "Warning" not in server.manifest("other", "latest").headers
+
+
+def test_who_has_nothing_to_be_served_makes_no_upstream_fail(
+    start: Start, registry: FakeRegistry, hello: Image
+) -> None:
+    """He waits for it as if nothing were cached: it is slow only for those who may be served
+    something else meanwhile."""
+    server = start(group="stale_for: 0s", extra="revalidate_timeout: 100ms")
+    assert server.manifest("hello", "latest").status == 200
+    gate = Gate()
+    registry.misbehave(behaviours.hold(gate), ".*/manifests/latest", "HEAD", times=1)
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(server.manifest, "hello", "latest")
+        assert gate.reached.wait(PATIENCE)
+        time.sleep(CHANCE)
+        assert [told["state"] for told in usage(server)["upstreams"]] == ["reachable"]
+        gate.open()
+        assert "Warning" not in waiting.result().headers
 
 
 def test_a_slow_upstream_is_not_taken_for_a_slow_disk(

@@ -58,6 +58,7 @@ def test_a_public_mirror_looks_at_no_password(
         ("other", [pull(MIRRORED), f"repository:{MIRRORED}:push"]),
         ("other", [pull(MIRRORED), pull("Wrong")]),
         ("other", [pull(PUBLIC)]),
+        ("other", [*(pull(f"library/a{number}") for number in range(60)), pull(PUBLIC)]),
     ],
 )
 def test_every_other_request_has_its_password_checked(
