@@ -240,8 +240,7 @@ class Blobs:
                     if is_right and not is_sealed(os.fstat(fd)):
                         seal(fd)
                     os.utime(fd, ns=(used, os.fstat(fd).st_mtime_ns))  # nobody has pulled it
-                named = None if is_right else self.find(digest)
-                if named and os.path.samestat(named, os.fstat(fd)):
+                if not is_right and self._has_name(fd, digest):
                     raise StoreError(f"{path} is wrong, and cannot be removed")
             finally:
                 os.close(fd)
@@ -249,11 +248,8 @@ class Blobs:
 
     def _status(self, digest: Digest) -> os.stat_result | None:
         """Raises `SealBroken`."""
-        try:
-            status = os.stat(blob_path(digest), dir_fd=self._tree.fd, follow_symlinks=False)
-        except OSError:
-            return None
-        if not stat.S_ISREG(status.st_mode):
+        status = self.find(digest)
+        if status is None or not stat.S_ISREG(status.st_mode):
             return None
         if self._is_right(digest, status):
             return status
@@ -290,12 +286,13 @@ class Blobs:
 
     def _take_name(self, fd: int, digest: Digest) -> None:
         """Unlink a wrong file, unless a right one has taken its name meanwhile."""
-        try:
-            named = os.stat(blob_path(digest), dir_fd=self._tree.fd, follow_symlinks=False)
-        except OSError:
-            return
-        if os.path.samestat(named, os.fstat(fd)):
+        if self._has_name(fd, digest):
             unlink_quietly(blob_path(digest), self._tree.fd)
+
+    def _has_name(self, fd: int, digest: Digest) -> bool:
+        """Whether an open file is the one that has a blob's name."""
+        named = self.find(digest)
+        return named is not None and os.path.samestat(named, os.fstat(fd))
 
 
 def _identity(status: os.stat_result) -> tuple[int, int, int]:

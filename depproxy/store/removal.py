@@ -125,7 +125,7 @@ class Remover:
     ) -> int:
         """Delete what nothing leads to. Blocks; returns the bytes of what went."""
         if not removal.totals.exact:
-            removal.unused = self._reach(self._named(removal.folder))
+            removal.unused = self._led(removal.folder)
         freed = self.take(removal.unused, is_protected, removal.folder, stop)
         if not stop.is_set():
             delete(removal.folder, self._tree.fd, stop)
@@ -135,7 +135,7 @@ class Remover:
     def look_again(self, removal: Removal) -> None:
         """Add what nothing leads to by a picture that was made since: pointers may have gone along
         that the one before knew nothing of. Blocks."""
-        more = self._reach(self._named(removal.folder))
+        more = self._led(removal.folder)
         removal.unused = list(dict.fromkeys((*removal.unused, *more)))
 
     def leave(self, removal: Removal) -> None:
@@ -166,7 +166,7 @@ class Remover:
     def expect(self, folders: Iterable[str]) -> None:
         """Count no more what is on its way out by these. Blocks."""
         for folder in folders:
-            self._holdings.expect_to_leave(self._reach(self._named(folder)))
+            self._holdings.expect_to_leave(self._led(folder))
 
     def finish_interrupted(self, stop: threading.Event, seen: Collection[str] = ()) -> None:
         """Go on with what this process has `leave`d, and a crash of another one has interrupted:
@@ -175,7 +175,7 @@ class Remover:
         for folder in self.interrupted():
             if folder not in self._left and folder not in seen:
                 continue
-            self.take(self._reach(self._named(folder)), lambda _: False, folder, stop)
+            self.take(self._led(folder), lambda _: False, folder, stop)
             if stop.is_set():
                 return
             delete(folder, self._tree.fd, stop)
@@ -226,10 +226,11 @@ class Remover:
                         found.append(pointer.current.digest)
         return found
 
-    def _reach(self, digests: list[Digest]) -> list[Key]:
-        """What manifests lead to, by the bodies that are still there: these come first."""
+    def _led(self, folder: str) -> list[Key]:
+        """What the pointers in a folder lead to, by the bodies that are still there: these come
+        first."""
         found: dict[Key, None] = {}
-        ways = list(digests)
+        ways = self._named(folder)
         while ways:
             key = key_of(ways.pop())
             if key in found:
