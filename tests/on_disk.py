@@ -87,6 +87,11 @@ def wait_until_removed(server: RunningServer, group: str = "mygroup") -> None:
     wait_for(lambda: undisturbed(lambda: not any(removed.glob("*"))))
 
 
+def wait_until_trash_is_empty(server: RunningServer) -> None:
+    """As `wait_until_removed`, of whole groups: their folders are no more."""
+    wait_for(lambda: not any((server.data / "trash").iterdir()))
+
+
 def check_pointers(server: RunningServer) -> None:
     """No pointer is left without its manifest, and no blob without a pointer that leads to it."""
     meant = pointers(server).values()

@@ -26,6 +26,7 @@ from tests.commands.command_line import (
 )
 from tests.fakes.registry import FakeRegistry
 from tests.images import amd64_of
+from tests.on_disk import wait_until_trash_is_empty
 from tests.running import RunningServer, Start
 from tests.waiting import wait_for
 
@@ -194,7 +195,7 @@ def test_a_file_with_two_names_loses_both(
 def clear(server: RunningServer) -> None:
     """To the end, so that the group's folder is no more."""
     assert server.purge().status == 202
-    wait_for(lambda: not any((server.data / "trash").iterdir()))
+    wait_until_trash_is_empty(server)
 
 
 def test_a_file_with_two_names_loses_the_one_that_is_left(

@@ -9,8 +9,8 @@ from tests.fakes import behaviours
 from tests.fakes.behaviours import Gate
 from tests.fakes.registry import Exchange, FakeRegistry
 from tests.lifecycle.disks import KIB, LAST_PIECE, MIB, Disk, check_tree, is_refused_clearly, layer
+from tests.on_disk import wait_until_trash_is_empty
 from tests.running import RunningServer, Start
-from tests.waiting import wait_for
 
 
 def readiness(server: RunningServer) -> tuple[int, str]:
@@ -204,7 +204,7 @@ def test_a_purge_works_on_a_full_disk_and_makes_room(
     reply = small.purge()
     assert (reply.status, reply.json["manifests"], reply.json["blobs"]) == (202, 1, 1)
     assert reply.json["bytes"] == len(data) + len(hello.manifests[hello.index][1])
-    wait_for(lambda: not any((small.data / "trash").iterdir()))
+    wait_until_trash_is_empty(small)
     assert disk.free > 3 * MIB - 100 * KIB
     assert small.blob("hello", new).body == fresh
     assert small.manifest("hello", "latest").cache == "fwd=miss; stored"

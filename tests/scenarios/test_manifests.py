@@ -93,15 +93,22 @@ def test_bytes_that_came_as_a_blob_are_a_manifest_once_they_pass_as_one(
     assert server.manifest("hello", layer).status == 404
 
 
-def test_a_blob_without_a_type_is_a_manifest_once_the_upstream_told_its_type(
-    server: RunningServer, registry: FakeRegistry, hello: Image
-) -> None:
+@pytest.fixture
+def untyped(server: RunningServer, registry: FakeRegistry, hello: Image) -> bytes:
+    """A manifest that does not say its type, and has come as a blob."""
     media_type, body = hello.manifests[hello.index]
     untyped = json.dumps({k: v for k, v in json.loads(body).items() if k != "mediaType"}).encode()
     digest = registry.add_manifest("library/hello", untyped, media_type)
     registry.add_blob("library/hello", untyped)
     server.blob("hello", digest)
     server.settle()
+    return untyped
+
+
+def test_a_blob_without_a_type_is_a_manifest_once_the_upstream_told_its_type(
+    server: RunningServer, registry: FakeRegistry, hello: Image, untyped: bytes
+) -> None:
+    digest, media_type = Digest.of(untyped), hello.manifests[hello.index][0]
     assert server.manifest("hello", digest).headers["Content-Type"] == media_type
     assert [seen.method for seen in registry.asked("HEAD")] == ["HEAD"]
     assert not registry.asked("GET", MANIFESTS)
@@ -110,14 +117,9 @@ def test_a_blob_without_a_type_is_a_manifest_once_the_upstream_told_its_type(
 
 
 def test_what_has_come_while_its_type_was_asked_for_is_not_fetched_again(
-    server: RunningServer, registry: FakeRegistry, hello: Image
+    server: RunningServer, registry: FakeRegistry, untyped: bytes
 ) -> None:
-    media_type, body = hello.manifests[hello.index]
-    untyped = json.dumps({k: v for k, v in json.loads(body).items() if k != "mediaType"}).encode()
-    digest = registry.add_manifest("library/hello", untyped, media_type)
-    registry.add_blob("library/hello", untyped)
-    server.blob("hello", digest)
-    server.settle()
+    digest = Digest.of(untyped)
     gate = Gate()
     registry.misbehave(behaviours.hold(gate, 500), MANIFESTS, "HEAD", times=1)
     with ThreadPoolExecutor(1) as clients:

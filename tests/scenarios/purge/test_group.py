@@ -8,9 +8,9 @@ import pytest
 from depproxy.demo.image import Image
 from depproxy.oci.digest import Digest
 from tests.fakes.registry import FakeRegistry
+from tests.on_disk import wait_until_trash_is_empty
 from tests.pulling import amid_a_fill, pull_as_docker
 from tests.running import PREFIX, RunningServer, Start
-from tests.waiting import wait_for
 
 
 def test_a_purge_tells_what_went_and_leaves_nothing(server: RunningServer, hello: Image) -> None:
@@ -124,7 +124,7 @@ def test_a_hit_that_is_being_read_survives_a_purge(
 def test_what_was_purged_is_deleted(server: RunningServer, hello: Image) -> None:
     pull_as_docker(server, hello)
     server.purge()
-    wait_for(lambda: not list((server.data / "trash").iterdir()))
+    wait_until_trash_is_empty(server)
     assert not list((server.data / "groups").rglob("*.json"))
 
 

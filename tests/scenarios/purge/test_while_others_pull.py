@@ -20,7 +20,13 @@ from tests.fakes import behaviours
 from tests.fakes.behaviours import Gate
 from tests.fakes.registry import FakeRegistry
 from tests.images import add_manifest, layer
-from tests.on_disk import check_counted, check_pointers, held, wait_until_removed
+from tests.on_disk import (
+    check_counted,
+    check_pointers,
+    held,
+    wait_until_removed,
+    wait_until_trash_is_empty,
+)
 from tests.pulling import pull
 from tests.purging import ZEROS, check_told, clear, purge
 from tests.running import PREFIX, RunningServer
@@ -250,7 +256,7 @@ def test_clearing_an_image_while_its_group_is_cleared_clears_nothing_more(
 
     def late_take(self: Purges, *arguments: Any) -> Any:
         assert server.purge().status == 202
-        wait_for(lambda: not any((server.data / "trash").iterdir()))
+        wait_until_trash_is_empty(server)
         return take(self, *arguments)
 
     monkeypatch.setattr(Purges, "_take_pointers", late_take)
